@@ -1,0 +1,1 @@
+"""Ampify Zero side by side with other supervisors; `make bench` runs it."""

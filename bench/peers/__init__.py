@@ -1,0 +1,1 @@
+"""One file a supervisor, all with the interface of peer.py."""

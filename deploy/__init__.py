@@ -1,0 +1,1 @@
+"""Releases and hosts. Empty until `ampzero deploy` arrives."""

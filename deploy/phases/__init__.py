@@ -1,0 +1,1 @@
+"""The phases of a deploy: one file each, in the order of deploy/deploying.py."""

@@ -1,0 +1,1 @@
+"""Identities and trust: key files, signed notes, operations, the local hub, TLS."""

@@ -1,0 +1,1 @@
+"""The hub as a server: ASGI over keys/hub, for anyone to run (docs/hub.md)."""

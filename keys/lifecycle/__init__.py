@@ -1,0 +1,1 @@
+"""The life of an identity's keys after `init`: rotated, revoked, recovered, exported, verified."""

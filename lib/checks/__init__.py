@@ -1,0 +1,1 @@
+"""What amprun.yaml must say beyond its types, each error at its place in the file."""

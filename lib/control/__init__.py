@@ -1,0 +1,1 @@
+"""The wire protocols of a running instance: requests and events over pyzmq."""

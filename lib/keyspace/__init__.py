@@ -1,0 +1,1 @@
+"""The client of the replicated key-value store (etcd)."""

@@ -1,0 +1,1 @@
+"""The instance's log records, kept and searched."""

@@ -1,0 +1,1 @@
+"""Programs of this machine that an instance needs: as data, looked for, and installed."""

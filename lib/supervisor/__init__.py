@@ -1,0 +1,1 @@
+"""The supervisor: plan, processes, probes, policy, output and the loop that ties them."""
