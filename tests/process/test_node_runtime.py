@@ -45,7 +45,9 @@ class Running:
 
     def status(self) -> dict[str, Any]:
         """The parsed `status --json`."""
-        status: dict[str, Any] = json.loads(self.ampzero("status", self.instance.directory, "--json").out)
+        done = self.ampzero("status", self.instance.directory, "--json")
+        assert done.code in (0, 6), done.err
+        status: dict[str, Any] = json.loads(done.out)
         return status
 
     def process(self, name: str) -> dict[str, Any]:
