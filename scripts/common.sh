@@ -64,6 +64,10 @@ package_names() {  # the names that a program's package may have here, the best 
         apt:pg_createcluster) echo postgresql ;;       # the server's programs are not on the PATH there
         apt:setpriv|dnf:setpriv) echo util-linux ;;
         dnf:faketime) echo libfaketime ;;
+        apt:certutil) echo libnss3-tools ;;
+        dnf:certutil) echo nss-tools ;;
+        brew:certutil) echo nss ;;
+        dnf:pebble|brew:pebble) ;;                     # none has this server of ACME
         brew:setpriv|brew:faketime|brew:nft|brew:miniupnpd) ;;  # what they are for is Linux's
         dnf:miniupnpd) ;;                              # Fedora has none
         dnf:initdb) echo postgresql-server ;;
