@@ -15,9 +15,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from deploy.agent import contents
 from deploy.agent.entries import CACHE, CHUNK, Entry, Rules, in_order, link
 from deploy.agent.errors import AgentError
-from deploy.agent.tarblock import BLOCK, LINK_MODE, Header, read_exactly, read_header
+from deploy.agent.tarblock import BLOCK, Header, read_exactly, read_header
 
 __all__ = ["Entry", "digest", "extract", "link", "tree_digest", "write"]
 
@@ -197,7 +198,7 @@ def digest(folder: Path, skip: frozenset[str] | set[str] = frozenset()) -> str:
     total = hashlib.sha256()
     try:
         for path in sorted(_leaves(str(folder), "", skip), key=os.fsencode):
-            total.update(_line(path, *_look(f"{folder}/{path}")))
+            total.update(_line(path, *contents.look(f"{folder}/{path}")))
     except OSError as error:
         raise AgentError(f"cannot read {error.filename}: {error.strerror}", exit_code=8) from error
     return total.hexdigest()
@@ -221,21 +222,3 @@ def _leaves(folder: str, above: str, skip: frozenset[str] | set[str]) -> Iterato
             yield from _leaves(entry.path, f"{path}/", skip)
         else:
             yield path
-
-
-def _look(path: str) -> tuple[int, str]:
-    """The mode and the content's hash; what no tree has gives a mode that no tree has."""
-    found = os.lstat(path)
-    if stat.S_ISLNK(found.st_mode):
-        target = os.readlink(path)  # noqa: PTH115 -- Path's own changes a target as ./a
-        return LINK_MODE, hashlib.sha256(os.fsencode(target)).hexdigest()
-    if not stat.S_ISREG(found.st_mode):
-        return found.st_mode, ""
-    content = hashlib.sha256()
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        while data := os.read(handle, CHUNK):
-            content.update(data)
-    finally:
-        os.close(handle)
-    return stat.S_IMODE(found.st_mode), content.hexdigest()
