@@ -30,14 +30,6 @@ def root_note(folder: Path) -> str:
         return stream.read(MAX_BODY + 1).decode(errors="replace")
 
 
-def is_local(folder: Path) -> bool:
-    """Whether the key files in `folder` are of the hub inside this program.
-
-    Raises: MissingError, StorageError, TrustError.
-    """
-    return root.verify(root_note(folder)).url == NO_URL
-
-
 def open_hub(folder: Path) -> HubApi:
     """The hub of the key files in `folder` (an instance's `ampnode`). A server is not asked yet.
 

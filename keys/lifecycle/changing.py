@@ -23,9 +23,6 @@ from keys.tls.pin import sign_pin
 
 TRIES = 5
 """How often a recovery follows what a thief does meanwhile."""
-THEFT = (
-    "if that was not you: ampzero keys recover, see docs/keys.md; if it was, take the key files from there"
-)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def parse(raw: bytes | str) -> tuple[Checkpoint, note.Note]:
     if not 3 <= len(lines) <= 3 + MAX_EXTENSIONS or not all(lines):
         raise TrustError("a checkpoint has three lines: origin, size and root hash")
     checkpoint = Checkpoint(lines[0], parse_number(lines[1]), decode(lines[2], HASH), tuple(lines[3:]))
-    if (checkpoint.size == 0) and checkpoint.root != EMPTY:
+    if checkpoint.size == 0 and checkpoint.root != EMPTY:
         raise TrustError("a checkpoint of an empty log has another root")
     return checkpoint, envelope
 

@@ -40,7 +40,6 @@ EXTENSIONS = (b"permit-port-forwarding", b"permit-pty")
 """What a login may do beside running a program: a terminal, and the way through a jump host."""
 _LOGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@$-]{0,63}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:_-]{0,251}[A-Za-z0-9])?")
-PublicSubject = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 
 @dataclass(frozen=True)
