@@ -12,8 +12,9 @@ import ssl
 from collections.abc import Iterable, Sequence
 
 from keys.announcement import parse_address
-from keys.contact.own import spki_pin
 from keys.contact.resolver import Peer
+from keys.errors import TrustError
+from keys.tls.certificate import key_digest
 from lib.errors import AmpzeroError, RefusedError, UnreachableError
 
 STAGGER = 0.3
@@ -69,8 +70,8 @@ async def _connect(peer: Peer, address: str, context: ssl.SSLContext) -> Connect
         raise UnreachableError(f"{address}: {error.strerror or type(error).__name__}") from error
     shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True) or b""
     try:
-        good = hmac.compare_digest(spki_pin(shown), peer.said.pin)
-    except ValueError:
+        good = hmac.compare_digest(key_digest(shown), peer.said.pin)
+    except TrustError:
         good = False
     if not good:
         _close([(reader, writer)])

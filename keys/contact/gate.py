@@ -10,8 +10,9 @@ import hmac
 import re
 from urllib.parse import unquote_to_bytes
 
-from keys.contact.own import spki_pin
 from keys.contact.resolver import RETRY, Resolver
+from keys.errors import TrustError
+from keys.tls.certificate import key_digest
 from lib.contact.token import Caller
 from lib.errors import RefusedError
 
@@ -55,6 +56,6 @@ def pin_of(escaped: str) -> str:
     if len(escaped) > LONGEST:
         raise RefusedError("the client certificate is too long")
     try:
-        return spki_pin(ssl.PEM_cert_to_DER_cert(unquote_to_bytes(escaped).decode("ascii")))
-    except ValueError as error:
+        return key_digest(ssl.PEM_cert_to_DER_cert(unquote_to_bytes(escaped).decode("ascii")))
+    except (ValueError, TrustError) as error:
         raise RefusedError("the client certificate cannot be read") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import ssl
 import stat
 from dataclasses import dataclass
@@ -10,12 +9,11 @@ from pathlib import Path
 
 from keys import history, keyfile
 from keys.errors import PassphraseError
-from keys.fields import encode
 from keys.history import MAX_FILE
 from keys.identities import Identities, load_identities
 from keys.keyfile import PrivateKey
 from keys.tls import certifying
-from keys.tls.certificate import read_certificate
+from keys.tls.certificate import key_digest, read_certificate
 from lib.errors import AmpzeroError, MissingError
 from lib.files import storage_errors
 from lib.options import PASSPHRASE_VARIABLE
@@ -81,9 +79,7 @@ class Own:
 
         Raises: MissingError, TrustError, StorageError.
         """
-        from cryptography.hazmat.primitives.serialization import Encoding
-
-        return spki_pin(read_certificate(self.leaf()[0]).public_bytes(Encoding.DER))
+        return key_digest(read_certificate(self.leaf()[0]))
 
     def tls(self) -> ssl.SSLContext:
         """For connections to other instances: shows our certificate, and leaves theirs to be judged by pins.
@@ -100,22 +96,6 @@ class Own:
         except (OSError, ssl.SSLError) as error:
             raise AmpzeroError(f"cannot use {certificate}: {error}", "ampzero trust renew") from error
         return context
-
-
-def spki_pin(der: bytes) -> str:
-    """The base64 SHA-256 of the SubjectPublicKeyInfo of a certificate (DER).
-
-    Raises: ValueError for bytes that are no certificate.
-    """
-    from cryptography import x509
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    try:
-        key = x509.load_der_x509_certificate(der).public_key()
-    except UnsupportedAlgorithm as error:
-        raise ValueError("a certificate of an unknown kind of key") from error
-    return encode(hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest())
 
 
 def _passphrase(path: Path) -> str:

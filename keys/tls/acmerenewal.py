@@ -18,7 +18,6 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keys.tls.authority import read_key
 from keys.tls.certificate import due_at, names_in, read_certificate
@@ -99,9 +98,7 @@ def _check(chain: bytes, key: ec.EllipticCurvePrivateKey, names: Sequence[str]) 
     """Raises: AmpzeroError where the server's answer is not what was asked for."""
     try:
         certificate = x509.load_pem_x509_certificates(chain)[0]
-        form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-        same = certificate.public_key().public_bytes(*form) == key.public_key().public_bytes(*form)
-        same = same and set(names_in(certificate)) >= set(names)
+        same = certificate.public_key() == key.public_key() and set(names_in(certificate)) >= set(names)
         begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise AmpzeroError("the ACME server's answer is not a certificate") from error

@@ -27,18 +27,15 @@ from keys.datafolder import data_errors, data_folder, private_folder
 from keys.errors import TrustError
 from keys.keyfile import read
 from keys.tls.certificate import (
-    INTERNAL_DOMAIN,
     alternative_names,
     due_at,
     make_ca,
     make_leaf,
+    names_in,
     read_certificate,
 )
-from keys.tls.pin import sign_pin, verify_pin
 from lib.errors import AmpzeroError
 from lib.files import storage_errors, write_atomic
-
-__all__ = ["INTERNAL_DOMAIN", "Authority", "needs_renewal", "sign_pin", "verify_pin"]
 
 RENEW_BEFORE = timedelta(days=30)
 """How long before its end a CA is replaced. A leaf is renewed when a third of its life is left."""
@@ -121,11 +118,10 @@ def needs_renewal(
         leaf.verify_directly_issued_by(authority)
         if key is not None and read_key(key).public_key() != leaf.public_key():
             return True
-        said = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (AmpzeroError, InvalidSignature, ValueError, TypeError, x509.ExtensionNotFound):
+    except (AmpzeroError, InvalidSignature, ValueError, TypeError):
         return True
-    has = {*said.get_values_for_type(x509.DNSName), *map(str, said.get_values_for_type(x509.IPAddress))}
-    if not has.issuperset((*names, *addresses)):
+    has = names_in(leaf)
+    if not has or not set(has).issuperset((*names, *addresses)):
         return True
     return (now or _utc_now()) > due_at(leaf)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -9,11 +10,14 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from keys.errors import TrustError
+from keys.fields import encode
 from lib.errors import MissingError, UsageError
 from lib.files import storage_errors
 
@@ -37,13 +41,34 @@ def read_certificate(path: Path) -> x509.Certificate:
     if not path.is_file():
         raise MissingError(f"no certificate {path}", "it is made by: ampzero run")
     with storage_errors(path), path.open("rb") as stream:
-        raw = stream.read(MAX_FILE)
+        return parse_certificate(stream.read(MAX_FILE), str(path))
+
+
+def parse_certificate(raw: bytes, where: str) -> x509.Certificate:
+    """The first certificate in the content of a PEM file; `where` names it in errors.
+
+    Raises: TrustError.
+    """
     try:
         return x509.load_pem_x509_certificate(raw)
     except ValueError as error:
         raise TrustError(
-            f"{path} is not a certificate in PEM format", "remove it: the next run makes it anew"
+            f"{where} is not a certificate in PEM format", "remove it: the next run makes it anew"
         ) from error
+
+
+def key_digest(certificate: x509.Certificate | bytes) -> str:
+    """The base64 SHA-256 of the SubjectPublicKeyInfo of a certificate (bytes: DER): curl --pinnedpubkey.
+
+    Raises: TrustError for bytes that are no certificate, and for a kind of key that nobody here knows.
+    """
+    try:
+        if isinstance(certificate, bytes):
+            certificate = x509.load_der_x509_certificate(certificate)
+        key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise TrustError("a certificate that cannot be read, or of an unknown kind of key") from error
+    return encode(hashlib.sha256(key).digest())
 
 
 def names_in(certificate: x509.Certificate) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from keys.tls.certificate import names_in
 from keys.tls.leaf import place
@@ -115,9 +115,8 @@ def _match(instance: Instance, path: Path, raw: bytes, leaf: x509.Certificate, c
         raise _wrong(instance, "key", f"{path} is encrypted: nginx could not read it", hint) from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise _wrong(instance, "key", f"{path} is not a private key in PEM format") from error
-    form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
     try:
-        same = key.public_key().public_bytes(*form) == leaf.public_key().public_bytes(*form)
+        same = key.public_key() == leaf.public_key()
     except (ValueError, UnsupportedAlgorithm) as error:
         raise _wrong(instance, "certificate", f"{certificate} has a key of no known kind") from error
     if not same:

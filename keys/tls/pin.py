@@ -13,21 +13,21 @@ A small signed note (the file nginx/server.pin):
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cryptography import x509
+
 from keys import keyfile, note
+from keys.announcement import PREFIX, SIGNER
 from keys.errors import TrustError
-from keys.fields import MAX_BODY, Reader, canonical, encode, moment, parse_digest, parse_moment, render
+from keys.fields import MAX_BODY, Reader, canonical, moment, parse_digest, parse_moment, render
 from keys.publickey import PublicKey
-from keys.tls.certificate import due_at, read_certificate
+from keys.tls.certificate import due_at, key_digest, read_certificate
 from lib.files import storage_errors, write_atomic
 
 TITLE = "ampzero/tls-pin/v1"
-SIGNER = "ampzero/host"
-PREFIX = "sha256//"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def sign_pin(host: note.SigningKey, certificate: Path, now: datetime | None = No
     Raises: MissingError, TrustError, StorageError.
     """
     leaf = read_certificate(certificate)
-    pin = Pin(host.public, _digest(certificate), now or datetime.now(UTC), leaf.not_valid_after_utc)
+    pin = Pin(host.public, key_digest(leaf), now or datetime.now(UTC), leaf.not_valid_after_utc)
     return str(note.sign(pin.text, [(SIGNER, host)]))
 
 
@@ -69,15 +69,16 @@ def renew_pin(certificate: Path, keys: Path, folder: Path, passphrase: str = "")
     Beside the certificate as `init` makes it, or else as server.pin in `folder`. What is in the way, in
     words: a passphrase that is not known. An instance without a host's key has no pin.
 
-    Raises: StorageError, TrustError, PassphraseError for a wrong one.
+    Raises: MissingError, StorageError, TrustError, PassphraseError for a wrong one.
     """
     files = list(keys.glob("host-*.private.key"))
     if len(files) != 1:
         return ""
     raw = keyfile.read(files[0])
     clear = keyfile.header(raw, str(files[0]))
+    leaf = read_certificate(certificate)
     for path in (folder / "server.pin", certificate.with_suffix(".pin")):
-        if path.is_file() and _lasts(path, certificate, clear.public):
+        if path.is_file() and _lasts(path, leaf, clear.public):
             return ""
     if clear.encrypted and not passphrase:
         return f"server.pin is not signed again: {files[0].name} has a passphrase (ampzero trust renew)"
@@ -86,21 +87,20 @@ def renew_pin(certificate: Path, keys: Path, folder: Path, passphrase: str = "")
     return ""
 
 
-def _lasts(path: Path, certificate: Path, host: PublicKey) -> bool:
+def _lasts(path: Path, leaf: x509.Certificate, host: PublicKey) -> bool:
     """Whether the pin in a file is of this key, and lasts until the certificate is due again."""
     with storage_errors(path), path.open("rb") as stream:
         raw = stream.read(MAX_BODY + 1)
     try:
-        pin = verify_pin(raw, certificate, host)
+        return verify_pin(raw, leaf, host).expires >= due_at(leaf)
     except TrustError:
         return False
-    return pin.expires >= due_at(read_certificate(certificate))
 
 
-def verify_pin(raw: bytes | str, certificate: Path, host: PublicKey, now: datetime | None = None) -> Pin:
-    """The pin in `raw`, when it is `host`'s, is of the key in `certificate` and has not expired.
+def verify_pin(raw: bytes | str, leaf: x509.Certificate, host: PublicKey, now: datetime | None = None) -> Pin:
+    """The pin in `raw`, when it is `host`'s, is of the key of `leaf` and has not expired.
 
-    Raises: TrustError, MissingError, StorageError.
+    Raises: TrustError.
     """
     envelope = note.parse(raw)
     envelope.verify([note.Verifier(SIGNER, host)])
@@ -115,17 +115,10 @@ def verify_pin(raw: bytes | str, certificate: Path, host: PublicKey, now: dateti
     canonical(TITLE, envelope.text, pin.text)
     if pin.signing != host:
         raise TrustError("the TLS pin names another host key than the one that signed it")
-    if pin.digest != _digest(certificate):
+    if pin.digest != key_digest(leaf):
         raise TrustError(
-            f"the TLS pin is not of the key in {certificate}", "make the pin again for the new certificate"
+            "the TLS pin is not of the key in the certificate", "make the pin again for the new certificate"
         )
     if (now or datetime.now(UTC)) >= pin.expires:
         raise TrustError(f"the TLS pin expired at {moment(pin.expires)}", "renew the certificate and its pin")
     return pin
-
-
-def _digest(certificate: Path) -> str:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    key = read_certificate(certificate).public_key()
-    return encode(hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest())

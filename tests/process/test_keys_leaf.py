@@ -14,6 +14,7 @@ from cryptography import x509
 
 from keys.keyfile import PrivateKey, save
 from keys.tls.authority import Authority
+from keys.tls.certificate import read_certificate
 from keys.tls.certifying import RECORD, certify, leaf_names, make_first, read, remember_first, renew
 from keys.tls.leaf import ADDRESSES, beside
 from keys.tls.pin import renew_pin, verify_pin
@@ -139,9 +140,11 @@ def test_the_hosts_key_signs_the_pin_again_when_the_certificate_is_renewed(insta
     mine = own(instance, AGO)
     assert renew_pin(mine, instance.directory / "ampnode", mine.parent) == ""
     signed = mine.with_suffix(".pin").read_text()
-    old = verify_pin(signed, mine, host.public)
+    old = verify_pin(signed, read_certificate(mine), host.public)
     renewed = certify(instance)
-    fresh = verify_pin((instance.state / "tls/server.pin").read_text(), renewed.leaf, host.public)
+    fresh = verify_pin(
+        (instance.state / "tls/server.pin").read_text(), read_certificate(renewed.leaf), host.public
+    )
     assert fresh.digest == old.digest
     assert fresh.expires - old.expires > timedelta(days=59)
     assert mine.with_suffix(".pin").read_text() == signed, "nothing is written into the instance's folder"
@@ -155,11 +158,11 @@ def test_a_new_host_key_means_a_new_pin(instance: Instance) -> None:
     save(key, first)
     own(instance)
     leaf = certify(instance).leaf
-    verify_pin((instance.state / "tls/server.pin").read_text(), leaf, first.public)
+    verify_pin((instance.state / "tls/server.pin").read_text(), read_certificate(leaf), first.public)
     key.unlink()
     save(key, second)
     assert certify(instance).leaf == leaf
-    verify_pin((instance.state / "tls/server.pin").read_text(), leaf, second.public)
+    verify_pin((instance.state / "tls/server.pin").read_text(), read_certificate(leaf), second.public)
 
 
 def test_towards_the_end_of_the_authority_nothing_is_due_all_the_time(instance: Instance) -> None:
@@ -181,7 +184,7 @@ def test_a_host_key_with_a_passphrase_signs_when_it_is_given(instance: Instance)
     assert "has a passphrase" in known.problem
     assert not (instance.state / "tls/server.pin").exists()
     renewed = renew(instance, anew=True, passphrase="open sesame")
-    verify_pin((instance.state / "tls/server.pin").read_text(), renewed.leaf, host.public)
+    verify_pin((instance.state / "tls/server.pin").read_text(), read_certificate(renewed.leaf), host.public)
     known = read(instance.state / "tls" / RECORD)
     assert known is not None
     assert known.problem == ""
@@ -203,7 +206,7 @@ def test_what_init_made_needs_no_look_at_the_first_run(instance: Instance) -> No
     save(instance.directory / "ampnode/host-7.private.key", host, "open sesame")
     make_first(instance.directory, "kickass", "open sesame")
     verify_pin((instance.directory / "nginx/server.pin").read_text(),
-               instance.directory / "nginx/server.cert", host.public)  # fmt: skip
+               read_certificate(instance.directory / "nginx/server.cert"), host.public)  # fmt: skip
     remember_first(instance)
     known = (instance.state / "tls" / RECORD).read_bytes()
     assert certify(instance).certificate == instance.directory / "nginx/server.cert"

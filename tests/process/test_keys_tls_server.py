@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from keys.keyfile import PrivateKey
-from keys.tls.authority import Authority, sign_pin, verify_pin
+from keys.tls.authority import Authority
 from keys.tls.certificate import make_leaf, read_certificate
+from keys.tls.pin import sign_pin, verify_pin
 
 NAMES = ("localhost", "kickass.ampzero.internal", "*.kickass.ampzero.internal")
 ADDRESSES = ("127.0.0.1", "127.1.2.3", "::1")
@@ -149,7 +150,7 @@ def test_curl_accepts_it_over_ipv6(tmp_path: Path, authority: Authority) -> None
 def test_curl_accepts_the_hosts_pin(tmp_path: Path, authority: Authority) -> None:
     host = PrivateKey.generate()
     signed = sign_pin(host, tmp_path / "server.cert")
-    digest = verify_pin(signed, tmp_path / "server.cert", host.public).digest
+    digest = verify_pin(signed, read_certificate(tmp_path / "server.cert"), host.public).digest
     with tls_server(tmp_path) as port:
         argv = ("--cacert", authority.ca_file, f"https://127.0.0.1:{port}/")
         good = curl("--pinnedpubkey", f"sha256//{digest}", *argv)

@@ -11,7 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from keys.errors import TrustError
 from keys.keyfile import PrivateKey
-from keys.tls.authority import Authority, needs_renewal, sign_pin, verify_pin
+from keys.tls.authority import Authority, needs_renewal
+from keys.tls.certificate import read_certificate
+from keys.tls.pin import sign_pin, verify_pin
 from lib.errors import MissingError, UsageError
 
 NAMES = ("localhost", "kickass.ampzero.internal", "*.kickass.ampzero.internal")
@@ -131,16 +133,16 @@ def test_the_hosts_pin_of_the_tls_key(tmp_path: Path) -> None:
     certificate, _ = issue(tmp_path, authority)
     signed = sign_pin(host, certificate)
     assert signed.startswith(f"ampzero/tls-pin/v1\nsigning: {host.public}\npin: sha256//")
-    pin = verify_pin(signed, certificate, host.public)
+    pin = verify_pin(signed, read_certificate(certificate), host.public)
     assert timedelta(days=89) < pin.expires - datetime.now(UTC) <= timedelta(days=90)
     with pytest.raises(TrustError, match="not signed by"):
-        verify_pin(signed, certificate, PrivateKey.generate().public)
+        verify_pin(signed, read_certificate(certificate), PrivateKey.generate().public)
     with pytest.raises(TrustError, match="expired"):
-        verify_pin(signed, certificate, host.public, pin.expires)
+        verify_pin(signed, read_certificate(certificate), host.public, pin.expires)
     with pytest.raises(TrustError, match="wrong"):
-        verify_pin(signed.replace("expires: 2", "expires: 3"), certificate, host.public)
+        verify_pin(signed.replace("expires: 2", "expires: 3"), read_certificate(certificate), host.public)
     issue(tmp_path, authority)
     with pytest.raises(TrustError, match="not of the key"):
-        verify_pin(signed, certificate, host.public)
+        verify_pin(signed, read_certificate(certificate), host.public)
     with pytest.raises(MissingError):
         sign_pin(host, tmp_path / "none")

@@ -24,6 +24,7 @@ from keys.lifecycle import drafts
 from keys.operation import Operation
 from keys.tls import pin
 from keys.tls.authority import Authority
+from keys.tls.certificate import read_certificate
 from lib.errors import AmpzeroError, MissingError, RefusedError
 
 DOCUMENT = Path(__file__).resolve().parent.parent.parent / "docs/security.md"
@@ -212,9 +213,9 @@ def test_tls_key(place: KeysPlace) -> None:
     authority.issue(tls / "old.cert", tls / "old.key", names, addresses)
     authority.issue(tls / "new.cert", tls / "new.key", names, addresses)
     signed = pin.sign_pin(host, tls / "new.cert")
-    pin.verify_pin(signed, tls / "new.cert", host.public)
+    pin.verify_pin(signed, read_certificate(tls / "new.cert"), host.public)
     with pytest.raises(TrustError, match="not of the key"):
-        pin.verify_pin(signed, tls / "old.cert", host.public)
+        pin.verify_pin(signed, read_certificate(tls / "old.cert"), host.public)
 
 
 def test_the_table_names_these_tests_and_no_other() -> None:
