@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import os
 import signal
 import socket
@@ -223,10 +224,10 @@ def announces(parties: list[Party], each: int) -> list[list[bytes]]:
 
 def measure(folder: Path, seconds: float) -> list[Load]:
     """All loads against one hub."""
+    loop: asyncio.AbstractEventLoop
     try:
-        import uvloop
-
-        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        # By its name: where types are checked it need not be installed.
+        loop = importlib.import_module("uvloop").new_event_loop()
     except ImportError:
         loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

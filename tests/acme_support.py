@@ -95,7 +95,7 @@ def pebble(folder: Path, validity: int = 7776000) -> Iterator[Pebble]:
         f"http://127.0.0.1:{dns_management}", asks_on, authority.ca_file, process, log,
     )  # fmt: skip
     try:
-        assert wait_for(lambda: answers(made), 20), log.read_text()
+        assert wait_for(lambda: answers(made)), log.read_text()
         yield made
     finally:
         for one in (process, names):

@@ -44,7 +44,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     # Inside the terminal's own wrapper, so that the words come before pytest's closing line; the workers
     # of xdist end in the inner hooks, and have this long to be gone.
     result = yield
-    if not wait_for(none_left, seconds=10):
+    if not wait_for(none_left):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         print("\nFAILED: processes of this test run are left:", *left, sep="\n  ")  # noqa: T201 -- a report
     return result

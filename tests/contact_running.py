@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -98,7 +99,7 @@ def make_called(
     contact: str = "{enabled: true}", env: Mapping[str, str] | None = None,
 ) -> Called:  # fmt: skip
     """A new instance `name` in `folder` with a module at /who."""
-    root, port = folder / f"{name}-var", _port()
+    root, port = folder / f"{name}-var", unused_port()
     done = ampzero("init", name, "--yes", "--dir", folder, "--set", f"port={port}", "--set", f"root={root}",
                    *init, env=env)  # fmt: skip
     assert done.code == 0, done
@@ -107,22 +108,6 @@ def make_called(
     (made.folder / "ampnode/services/who.py").write_text(WHO)
     (made.folder / "ampnode/ampnode.yaml").write_text("modules:\n  who: {}\n")
     return made
-
-
-def _port() -> int:
-    """One whose third one after it is free, too."""
-    for _ in range(100):
-        port = unused_port()
-        if port < 65000 and not _taken(port + 3):
-            return port
-    raise AssertionError("no ports are free")
-
-
-def _taken(port: int) -> bool:
-    import socket
-
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class HubProcess:
@@ -147,13 +132,12 @@ class HubProcess:
         self.reference = line.split()[-1]
         stream = self.process.stdout
         threading.Thread(target=lambda: stream.read(), daemon=True).start()
-        import socket
 
         def up() -> bool:
             with socket.socket() as probe:
                 return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
-        assert wait_for(up, 20)
+        assert wait_for(up)
 
     def stop(self) -> None:
         """End it."""

@@ -218,7 +218,7 @@ def users(site: Site, pause: float = 0.05) -> Iterator[Seen]:
     for thread in threads:
         thread.start()
     try:
-        assert wait_for(lambda: len(seen.answers) >= len(threads), 20)
+        assert wait_for(lambda: len(seen.answers) >= len(threads))
         yield seen
     finally:
         stop.set()

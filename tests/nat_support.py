@@ -37,7 +37,7 @@ class Kept:
 
     def wait(self, count: int = 1) -> Mapping:
         """The mapping that was told as number `count`, at the latest after 20 seconds."""
-        assert wait_for(lambda: len(self.told) >= count, 20), self.told
+        assert wait_for(lambda: len(self.told) >= count), self.told
         return self.told[count - 1]
 
 
@@ -255,7 +255,7 @@ class Program:
 
     def wait(self, count: int = 1) -> dict[str, Any]:
         """The mapping that it told as number `count`."""
-        assert wait_for(lambda: len(self.told) >= count, 30), self.told
+        assert wait_for(lambda: len(self.told) >= count), self.told
         return self.told[count - 1]
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:

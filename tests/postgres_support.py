@@ -57,7 +57,7 @@ def postgres_server() -> Iterator[str]:
             probe = [str(folder / "pg_isready"), "-h", str(place), "-U", USER]
             return subprocess.run(probe, capture_output=True, check=False).returncode == 0
 
-        assert wait_for(answers, 30), log.read_text()
+        assert wait_for(answers), log.read_text()
         yield f"postgresql://{USER}@/{{}}?host={place}"
     finally:
         if process and process.poll() is None:

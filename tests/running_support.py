@@ -90,11 +90,11 @@ class Running:
         pid: int = self.status()["supervisor"]["pid"]
         return pid
 
-    def until(self, condition: Callable[[], object], seconds: float = 20) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 30) -> None:
         """Wait for `condition`; on failure the status is shown."""
         assert wait_for(condition, seconds, step=0.05), self.ampzero("status", self.folder)
 
-    def until_state(self, name: str, state: str, seconds: float = 20) -> dict[str, Any]:
+    def until_state(self, name: str, state: str, seconds: float = 30) -> dict[str, Any]:
         """Wait until a process is in `state`; its line of the status then."""
         found: list[dict[str, Any]] = []
 
@@ -164,12 +164,12 @@ def kill(*pids: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def wait_gone(pid: int, seconds: float = 10) -> bool:
+def wait_gone(pid: int, seconds: float = 30) -> bool:
     """Whether the process ends within `seconds`."""
     return wait_for(lambda: not alive(pid), seconds)
 
 
-def pids_in(path: Path, count: int = 1, seconds: float = 20) -> list[int]:
+def pids_in(path: Path, count: int = 1, seconds: float = 30) -> list[int]:
     """The pids that a test's program wrote to `path`, a line each; waits until `count` are there."""
     assert wait_for(lambda: path.exists() and path.read_text().count("\n") >= count, seconds), path
     return [int(line) for line in path.read_text().splitlines()]

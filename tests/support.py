@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from lib.ports import is_free
 
 NOBODY = 65534
 """The user who owns nothing, everywhere."""
@@ -64,8 +66,8 @@ class Ampzero:
         return Result(done.returncode, done.stdout, done.stderr)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 10, step: float = 0.02) -> bool:
-    """Whether `condition()` became true within `seconds`."""
+def wait_for(condition: Callable[[], object], seconds: float = 30, step: float = 0.02) -> bool:
+    """Whether `condition()` became true within `seconds`, which are for a machine that is slow and busy."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -74,12 +76,25 @@ def wait_for(condition: Callable[[], object], seconds: float = 10, step: float =
     return True
 
 
+def _ports() -> Iterator[int]:
+    """The ports that the tests of this worker of pytest-xdist may use, again and again, from anywhere on.
+
+    Below those that Linux lends to clients: one whose connection closed keeps its port for a minute, and no
+    server can have it. Below the automatic ones of lib/ports, too.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    mine = range(10000 + 10 * worker, 20000, 10 * int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    begin = random.randrange(len(mine))
+    while True:
+        yield from (*mine[begin:], *mine[:begin])
+
+
+_PORTS = _ports()
+
+
 def unused_port() -> int:
-    """A TCP port of the loopback that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port that nobody has, another one at each call; the nine above it are given to nobody else."""
+    return next(port for port in _PORTS if is_free(port))
 
 
 def left_processes(run: str) -> list[str]:

@@ -59,7 +59,7 @@ class Terminal:
         """Make the terminal another size."""
         self._tmux("resize-window", "-x", str(width), "-y", str(height))
 
-    def until(self, *texts: str, absent: str = "", seconds: float = 20) -> str:
+    def until(self, *texts: str, absent: str = "", seconds: float = 30) -> str:
         """Wait until the screen shows all `texts` and not `absent`; the screen then."""
         seen = ""
 

@@ -103,7 +103,7 @@ def test_a_real_supervisord_runs_the_programs(app: Running, ampzero: Ampzero, tm
                                   capture_output=True, text=True, check=False).stdout  # fmt: skip
             return [line.split()[1] for line in told.splitlines() if len(line.split()) > 1]
 
-        assert wait_for(lambda: states() == ["RUNNING"] * 3, 20), states()
+        assert wait_for(lambda: states() == ["RUNNING"] * 3), states()
         assert wait_for(lambda: (app.folder / "first.told").exists())
         assert wait_for(lambda: (app.folder / "first.told").read_text() == TOLD)
         assert wait_for(lambda: (app.folder / "second.told").exists())
@@ -115,7 +115,7 @@ def test_a_real_honcho_runs_the_procfile(app: Running, ampzero: Ampzero, tmp_pat
     assert done.code == 0, done
     assert {path.name for path in out.iterdir()} == {"Procfile", ".env"}
     with running(beside_python("honcho"), "start", cwd=out, mark=tmp_path):
-        assert wait_for(lambda: (app.folder / "second.told").exists(), 20)
+        assert wait_for(lambda: (app.folder / "second.told").exists())
         assert wait_for(lambda: (app.folder / "first.told").exists())
         assert wait_for(lambda: (app.folder / "first.told").read_text() == TOLD)
 

@@ -64,7 +64,7 @@ def test_it_runs_unchanged(project: Path, ampzero: Ampzero, tmp_path: Path) -> N
         out = ampzero("logs", "--file", "Procfile", cwd=project).out
         return "work at level 3" in out and "scheduling: hello world" in out
 
-    assert wait_for(logged, 20)
+    assert wait_for(logged)
     stopped = ampzero("stop", "-f", "Procfile", cwd=project)
     assert stopped.code == 0, stopped
     assert not carrying(f"AMPZERO_VAR={found['var']}")
@@ -81,9 +81,7 @@ def test_actions_after_the_procfile(project: Path, ampzero: Ampzero) -> None:
     assert (
         json.loads(ampzero("run", "-f", "Procfile", "status", "--json", cwd=project).out)["name"] == "project"
     )
-    assert wait_for(
-        lambda: "work at" in ampzero("run", "-f", "Procfile", "logs", "worker", cwd=project).out, 20
-    )
+    assert wait_for(lambda: "work at" in ampzero("run", "-f", "Procfile", "logs", "worker", cwd=project).out)
     assert ampzero("run", "-f", "Procfile", "restart", "worker", cwd=project).code == 0
     assert ampzero("run", "-f", "Procfile", "stop", cwd=project).code == 0
     assert ampzero("run", "-f", "Procfile", "status", cwd=project).code == 10

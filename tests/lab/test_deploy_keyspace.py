@@ -66,7 +66,7 @@ def test_three_hosts_run_the_keyspace_and_it_bears_the_loss_of_one(site: Site) -
     assert not list(Path(four.path("/opt/ampzero/var/shop/data")).glob("keyspace/member"))
 
     two.kill()
-    assert wait_for(lambda: can_write(four, "second"), 30)
+    assert wait_for(lambda: can_write(four, "second"))
     assert can_read(three, "second")
     site.configure(policy=BEARS_ONE, keyspace={"hosts": MEMBERS})
     site.change("two")
@@ -79,7 +79,7 @@ def test_three_hosts_run_the_keyspace_and_it_bears_the_loss_of_one(site: Site) -
     assert site.ampzero("deploy", ".", "--only-failed").code == 0
     assert site.served() == {"two"}
     three.kill()
-    assert wait_for(lambda: can_write(four, "fourth"), 30), "the member that came back counts again"
+    assert wait_for(lambda: can_write(four, "fourth")), "the member that came back counts again"
     assert can_read(two, "fourth")
 
 
@@ -177,4 +177,4 @@ def test_a_member_on_a_new_disk_is_refused_until_etcd_was_told_and_then_joins(si
     assert site.served() == {"one"}
     assert can_read(two, "kept")
     one.kill()
-    assert wait_for(lambda: can_write(four, "on"), 30), "the new member counts"
+    assert wait_for(lambda: can_write(four, "on")), "the new member counts"

@@ -53,7 +53,7 @@ def sent(home: House, folder: Path, *options: str) -> list[bytes]:
         done = inside("run", folder, *options, timeout=100)
         assert done.code == 0, done.err
         # Whatever it does at its start it has done then: who would announce, has, and who would map, begins.
-        assert wait_for(lambda: inside.told("status", folder)["hub"]["state"] in ("announced", "off"), 30)
+        assert wait_for(lambda: inside.told("status", folder)["hub"]["state"] in ("announced", "off"))
         assert inside.told("nat", "status", folder)["state"] == "off"
         done = inside("stop", folder)
         assert done.code == 0, done.err
@@ -74,7 +74,7 @@ def test_a_port_is_mapped_where_that_is_wanted(home: House, mapped: Path) -> Non
     with captured(home) as frames:
         done = inside("run", mapped, timeout=100)
         assert done.code == 0, done.err
-        assert wait_for(lambda: inside("nat", "status", mapped).code == 0, 30)
+        assert wait_for(lambda: inside("nat", "status", mapped).code == 0)
         told = inside.told("nat", "status", mapped)
         assert (told["state"], told["method"], told["reachable"]) == ("mapped", "PCP", True)
         assert told["external"].startswith(OUTSIDE)

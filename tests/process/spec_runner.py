@@ -28,7 +28,7 @@ from lib.services.base import Context, Service
 from lib.supervisor.spec import Probe, ProcessSpec
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0, what: str = "condition") -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 30, what: str = "condition") -> None:
     """Wait for `condition`; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():

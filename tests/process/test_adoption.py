@@ -54,7 +54,7 @@ def kill_when_there(one: Running) -> None:
         found[:] = supervisors(one)
         return bool(found)
 
-    assert wait_for(there, 20, step=0.001)
+    assert wait_for(there, step=0.001)
     kill(*found)
     assert all(wait_gone(pid) for pid in found)
 
@@ -110,7 +110,7 @@ def test_nothing_is_lost_while_nobody_reads_until_the_pipe_is_full(make_running:
     die(one)
     pid = pids_in(one.folder / "pids")[0]
     # It is blocked in its write: it uses no time any more.
-    assert wait_for(lambda: cpu_ticks(pid) == (wait_for(lambda: False, 0.3), cpu_ticks(pid))[1], 20)
+    assert wait_for(lambda: cpu_ticks(pid) == (wait_for(lambda: False, 0.3), cpu_ticks(pid))[1])
     assert alive(pid)
     assert one.run().code == 0
     assert one.pid("web") == pid
@@ -252,7 +252,7 @@ def test_killed_at_any_moment_of_the_start(make_running: MakeRunning, seed: int)
     for _ in range(3):
         starter = threading.Thread(target=one.run)
         starter.start()
-        assert wait_for(lambda: supervisors(one), 20, step=0.001)
+        assert wait_for(lambda: supervisors(one), step=0.001)
         wait_for(lambda: False, chance.random() * 0.6)
         kill(*supervisors(one))
         starter.join(30)

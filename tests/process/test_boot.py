@@ -76,14 +76,14 @@ def test_a_killed_supervisor_is_started_again(boot: Boot, tmp_path: Path) -> Non
     before = app.supervisor
     children = {name: app.pid(name) for name in ("web.1", "worker.1", "worker.2")}
     os.kill(before, signal.SIGKILL)
-    assert wait_for(lambda: _back(app, before), 30)
+    assert wait_for(lambda: _back(app, before))
     # on_crash is adopt: the same processes go on.
     assert {name: app.pid(name) for name in children} == children
     assert all(alive(pid) for pid in children.values())
-    assert wait_for(lambda: " RUNNING " in boot.state()["detail"], 10), boot.state()
+    assert wait_for(lambda: " RUNNING " in boot.state()["detail"]), boot.state()
     assert app.stop().code == 0
     # A commanded stop stays.
-    assert wait_for(lambda: "EXITED" in boot.state()["detail"], 10), boot.state()
+    assert wait_for(lambda: "EXITED" in boot.state()["detail"]), boot.state()
     done = boot("remove")
     assert done.code == 0, done
     assert "ampzero" not in (tmp_path / "crontab").read_text()
@@ -106,9 +106,9 @@ def test_remove_stops_what_is_kept_and_start_is_what_a_boot_does(boot: Boot, tmp
     supervisord = int((boot.app.var / "boot/supervisord.pid").read_text())
     pid = boot.app.supervisor
     os.kill(supervisord, signal.SIGTERM)  # as the end of a machine does
-    assert wait_for(lambda: not alive(supervisord) and not alive(pid), 30)
+    assert wait_for(lambda: not alive(supervisord) and not alive(pid))
     assert boot("start").code == 0
-    assert wait_for(lambda: boot("status").code == 0, 20)
+    assert wait_for(lambda: boot("status").code == 0)
     pid = boot.app.supervisor
     assert boot("remove").code == 0
     assert not alive(pid)

@@ -140,7 +140,7 @@ def host(tmp_path: Path) -> Iterator[Path]:
     yield folder / "conf.d"
     pid = int(pid_file.read_text())
     os.kill(pid, signal.SIGTERM)
-    assert wait_gone(pid, 30)
+    assert wait_gone(pid)
     socket.unlink(missing_ok=True)
 
 

@@ -231,7 +231,7 @@ def test_events_on_a_plain_sub_socket(one: Running) -> None:
                 (name, body.get("process_pid")) for name, body in heard
             ] and ("watcher.db.kill" in names and "watcher.db.spawn" in names and "watcher.db.start" in names)
 
-        assert wait_for(all_heard, 20), heard
+        assert wait_for(all_heard), heard
         pid = one.pid("db")
         heard.clear()
         os.kill(pid, signal.SIGKILL)
@@ -270,7 +270,7 @@ def test_circus_top_shows_the_processes(one: Running) -> None:
                 shown += os.read(terminal, 65536).decode(errors="replace")
             return all(word in shown for word in wanted)
 
-        assert wait_for(complete, 20), shown
+        assert wait_for(complete), shown
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

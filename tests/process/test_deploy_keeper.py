@@ -394,7 +394,7 @@ def test_the_keeper_is_a_process_that_starts_restarts_and_leaves_the_instance_al
     site.power_cut()
     keeper = start_keeper(site)
     try:
-        assert wait_for(lambda: site.pid() and site.runs(site.pid()), 20), log(site)
+        assert wait_for(lambda: site.pid() and site.runs(site.pid())), log(site)
         assert site.serving == manifest["release"]
         second = start_keeper(site)
         assert second.wait(20) == 0, "there is one keeper"
@@ -413,12 +413,12 @@ def test_the_keeper_is_a_process_that_starts_restarts_and_leaves_the_instance_al
 def test_the_keeper_goes_over_to_a_new_agent(site: Site) -> None:
     keeper = start_keeper(site)
     try:
-        assert wait_for(lambda: "begins" in log(site), 20)
+        assert wait_for(lambda: "begins" in log(site))
         current = site.layout.agent / "current"
         new = site.layout.agent / "agent-fedcba9876543210.pyz"
         new.write_bytes(current.read_bytes())
         durable.set_link(current, new.name)
-        assert wait_for(lambda: log(site).count("begins") == 2, 30), log(site)
+        assert wait_for(lambda: log(site).count("begins") == 2), log(site)
         assert f"keeper {keeper.pid} begins" in log(site).splitlines()[-1]
     finally:
         keeper.terminate()

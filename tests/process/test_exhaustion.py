@@ -71,7 +71,7 @@ def test_a_stop_without_a_free_descriptor_proves_nothing_and_goes_on_when_there_
     assert alive(supervisor)
     assert alive(deaf)
     resource.prlimit(supervisor, resource.RLIMIT_NOFILE, before)
-    assert wait_gone(supervisor, 20)
+    assert wait_gone(supervisor)
     assert not alive(deaf)
 
 

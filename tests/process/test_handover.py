@@ -39,7 +39,7 @@ def slow_plan(one: Running) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
         return set(carrying(mark)) - {starter.pid}
 
     try:
-        assert wait_for(waiting, 20)
+        assert wait_for(waiting)
         (pid,) = waiting()
         yield starter, pid
     finally:

@@ -87,7 +87,7 @@ def test_what_there_is_comes_by_time_with_its_host(hosts: list[HostOf], fleet: F
     def all_there() -> bool:
         return len(HostLogs(fleet, asked).read(None)) == 10
 
-    assert wait_for(all_there, 30)
+    assert wait_for(all_there)
     found = HostLogs(fleet, asked).read(None)
     assert [line.time for line in found] == sorted(line.time for line in found)
     for place in ("alpha", "beta"):
@@ -104,20 +104,20 @@ def test_followed_lines_come_once_and_a_lost_host_does_not_end_it(hosts: list[Ho
         host.start()
     fleet.connect()
     asked = {"services": ["web"], "streams": ["out"]}
-    assert wait_for(lambda: len(HostLogs(fleet, asked).read(None)) == 10, 30)
+    assert wait_for(lambda: len(HostLogs(fleet, asked).read(None)) == 10)
     seen: list[Line] = []
     follow = HostLogs(fleet, asked).follow(4)
     reader = threading.Thread(target=lambda: seen.extend(follow))
     reader.start()
     try:
-        assert wait_for(lambda: len(seen) == 4, 30)
+        assert wait_for(lambda: len(seen) == 4)
         (hosts[0].folder / "go").touch()
-        assert wait_for(lambda: ("alpha", b"alpha more") in told(list(seen)), 30), seen
+        assert wait_for(lambda: ("alpha", b"alpha more") in told(list(seen))), seen
         lost = next(member for member in fleet.members if member.name == "alpha")
         assert lost.channel is not None
         lost.channel.close()
         (hosts[1].folder / "go").touch()
-        assert wait_for(lambda: ("beta", b"beta more") in told(list(seen)), 30), seen
+        assert wait_for(lambda: ("beta", b"beta more") in told(list(seen))), seen
     finally:
         for member in fleet.members:
             assert member.channel is not None

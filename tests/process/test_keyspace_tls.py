@@ -205,7 +205,7 @@ def test_three_hosts_run_one_keyspace_and_a_fourth_uses_it(
     urls = ",".join(member["client_url"] for member in members)
     for host in hosts:
         key = host.var / "state/keyspace/client.key"
-        assert wait_for(partial(is_told, host, f"{urls} {key}"), 20), host.output("web")
+        assert wait_for(partial(is_told, host, f"{urls} {key}")), host.output("web")
     assert hosts[3].service("keyspace")["processes"] == []
     folder = hosts[3].var / "state/keyspace"
     client = KeyspaceClient(

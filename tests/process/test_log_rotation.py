@@ -88,7 +88,7 @@ def test_a_supervisor_killed_while_it_compresses_loses_nothing(make_running: Mak
     one = make_running(config(lines), {"app.py": FLOOD}).start()
     one.until(lambda: (one.folder / "done").exists(), 60)
     pid, child = one.supervisor, one.pid("web")
-    assert wait_for(lambda: compressed(one) and compressing(one), 30, step=0.002)
+    assert wait_for(lambda: compressed(one) and compressing(one), step=0.002)
     kill(pid)
     helpers = compressing(one)
     # It must be half done, or this test shows nothing.
@@ -108,7 +108,7 @@ def test_a_stop_does_not_wait_for_the_compression(make_running: MakeRunning) -> 
     lines = 400_000
     one = make_running(config(lines), {"app.py": FLOOD}).start()
     one.until(lambda: (one.folder / "done").exists(), 60)
-    assert wait_for(lambda: compressing(one), 30, step=0.002)
+    assert wait_for(lambda: compressing(one), step=0.002)
     helpers = compressing(one)
     assert one.stop().code == 0
     assert not set(compressing(one)) & set(helpers)
@@ -156,7 +156,7 @@ def test_age_deletes_what_is_closed_and_compression_can_be_off(make_running: Mak
     for path in old:
         os.utime(path, (1000, 1000))
     one.start()
-    one.until(lambda: not any(path.exists() for path in old), 30)
+    one.until(lambda: not any(path.exists() for path in old))
     assert compressed(one) == 0
     sequences = [record[0] for record in one.records("web")]
     assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))

@@ -57,7 +57,7 @@ class Server:
         argv = [str(AMPZERO), "serve", "logstore", "--socket", str(self.socket)]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(argv, cwd=self.folder, env=self.environment, stderr=log)
-        assert wait_for(self.is_ready, 30), self.log
+        assert wait_for(self.is_ready), self.log
 
     def is_ready(self) -> bool:
         assert self.process is not None and self.process.poll() is None, self.log
@@ -184,7 +184,7 @@ def test_kill_and_restart_lose_and_double_nothing(server: Server) -> None:
     try:
         for kill in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
             reached = writers[0].sequence + 1000
-            assert wait_for(lambda reached=reached: writers[0].sequence > reached, 20)  # type: ignore[misc]
+            assert wait_for(lambda reached=reached: writers[0].sequence > reached)  # type: ignore[misc]
             assert server.end(kill) in (0, -signal.SIGKILL)
             server.start()
     finally:
@@ -195,7 +195,7 @@ def test_kill_and_restart_lose_and_double_nothing(server: Server) -> None:
         query = Query(names=(writer.folder.name,), instance="kick")
         last = b"line %d of a service" % (writer.sequence - 1)
         assert wait_for(lambda query=query, last=last: (  # type: ignore[misc]
-            [one.text for one in client.search(replace(query, limit=1)).records] == [last]), 20)  # fmt: skip
+            [one.text for one in client.search(replace(query, limit=1)).records] == [last]))  # fmt: skip
         kept = [(one.sequence, one.text) for one in client.search_all(query, 10**6)]
         assert kept == [(n, b"line %d of a service" % n) for n in range(writer.sequence - 1, -1, -1)]
     assert server.log == ""
@@ -246,7 +246,7 @@ def test_a_request_cannot_be_sent_twice(server: Server) -> None:
 def test_the_remote_searches_and_follows(server: Server) -> None:
     writer = Writer(server.logs, "web")
     writer.write(30)
-    assert wait_for(lambda: server.remote("sources")[1] == "kick web\n", 20)
+    assert wait_for(lambda: server.remote("sources")[1] == "kick web\n")
     code, out, err = server.remote("search", "LINE 2", "--service", "web", "--since", "1h")
     assert (code, err) == (0, "")
     assert [line.split(" | ")[1].split(" of")[0] for line in out.splitlines()] == [

@@ -92,7 +92,7 @@ def test_json_has_cpu_and_memory(make_running: MakeRunning) -> None:
         # How much of a processor it gets is the machine's affair; with many others at work it is little.
         return bool(busy["cpu"] > 2 > idle["cpu"] and idle["memory"] > 100_000)
 
-    assert wait_for(measured, 20)
+    assert wait_for(measured)
 
 
 def status(**more: Any) -> dict[str, Any]:

@@ -71,12 +71,12 @@ def test_the_own_certificate_is_shown_and_another_one_is_noticed(
         # Half of a new pair: the old one stays, and what is wrong is said.
         leaf(one.folder / "own", tmp_path / "ca.pem")
         (one.folder / "own/cert.new").rename(one.folder / "own/cert.pem")
-        one.until(lambda: "is not the key of" in one.status()["certificate"]["problem"], 30)
+        one.until(lambda: "is not the key of" in one.status()["certificate"]["problem"])
         assert shown(port) == first
         (one.folder / "own/key.new").rename(one.folder / "own/key.pem")
-        one.until(lambda: shown(port) != first, 30)
+        one.until(lambda: shown(port) != first)
         seen = load.answered
-        assert wait_for(lambda: load.answered > seen + 100, 30)
+        assert wait_for(lambda: load.answered > seen + 100)
     assert load.failures == []
     assert one.status()["certificate"]["problem"] == ""
     assert one.ampzero("reload", one.folder).out == "nothing changed\n"

@@ -93,7 +93,7 @@ def test_a_scale_during_a_start(make_running: MakeRunning) -> None:
     )
     starter = threading.Thread(target=one.run)
     starter.start()
-    assert wait_for(lambda: one.ampzero("status", one.folder, "--json").code in (0, 6), 20)
+    assert wait_for(lambda: one.ampzero("status", one.folder, "--json").code in (0, 6))
     assert one.ampzero("scale", one.folder, "web=3").code == 0
     starter.join()
     assert len(pids(one)) == 3

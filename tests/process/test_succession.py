@@ -260,7 +260,7 @@ def test_in_the_foreground_the_supervisor_stays_and_reload_says_so(
         [one.ampzero.path, "run", "--no-daemon", one.folder], stdout=subprocess.DEVNULL
     ) as own:
         try:
-            assert wait_for(lambda: one.ampzero("status", one.folder).code == 0, 20)
+            assert wait_for(lambda: one.ampzero("status", one.folder).code == 0)
             assert other("run", one.folder).code == 0
             assert other("reload", one.folder).code == 0
             assert one.supervisor == own.pid

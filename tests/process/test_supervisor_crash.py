@@ -187,7 +187,7 @@ def test_the_starter_that_is_interrupted_leaves_nothing(make_running: MakeRunnin
         "services:\n  slow: {command: sh -c 'echo $$ > pid; sleep 600', ready: {log: never, deadline: 60s}}\n"
     )
     process = subprocess.Popen([one.ampzero.path, "run", one.folder], stderr=subprocess.PIPE)
-    assert wait_for(lambda: (one.folder / "pid").exists() and (one.folder / "pid").read_text(), 20)
+    assert wait_for(lambda: (one.folder / "pid").exists() and (one.folder / "pid").read_text())
     pid = int((one.folder / "pid").read_text())
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 130
@@ -201,7 +201,7 @@ def test_a_starter_that_is_killed_does_not_end_the_start(make_running: MakeRunni
         {"app.sh": "echo $$ > pid; while [ ! -e go ]; do sleep 0.05; done; echo up; sleep 600"},
     )
     process = subprocess.Popen([one.ampzero.path, "run", one.folder], stderr=subprocess.DEVNULL)
-    assert wait_for(lambda: (one.folder / "pid").exists() and (one.folder / "pid").read_text(), 20)
+    assert wait_for(lambda: (one.folder / "pid").exists() and (one.folder / "pid").read_text())
     process.kill()
     process.wait(10)
     (one.folder / "go").touch()
@@ -216,7 +216,7 @@ def test_a_supervisor_that_is_killed_during_the_start_leaves_nothing(make_runnin
     results = []
     starter = threading.Thread(target=lambda: results.append(one.run()))
     starter.start()
-    assert wait_for(lambda: (one.folder / "pid").exists() and (one.folder / "pid").read_text(), 20)
+    assert wait_for(lambda: (one.folder / "pid").exists() and (one.folder / "pid").read_text())
     kill(one.supervisor)
     starter.join(20)
     assert results[0].code == 1

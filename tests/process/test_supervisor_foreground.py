@@ -42,7 +42,7 @@ class Terminal:
                 self.shown += block
         return self.shown
 
-    def wait(self, seconds: float = 20) -> int:
+    def wait(self, seconds: float = 30) -> int:
         """The exit code; reads meanwhile."""
         assert wait_for(lambda: (self.read(), self.process.poll() is not None)[1], seconds), self.shown
         self.read()
@@ -80,7 +80,7 @@ def test_output_is_shown_and_ctrl_c_stops_everything(make_running: MakeRunning) 
         "services:\n  web: {command: sh -c 'echo hello $$; exec sleep 600'}\n  other: {command: sleep 600}\n"
     )
     with terminal(one) as shown:
-        assert wait_for(lambda: b"hello" in shown.read(), 20), shown.shown
+        assert wait_for(lambda: b"hello" in shown.read()), shown.shown
         one.until(lambda: one.status()["state"] == "ready")
         pid = one.pid("web")
         shown.press(b"\x03")
@@ -106,7 +106,7 @@ def test_a_second_ctrl_c_does_not_wait(make_running: MakeRunning) -> None:
 
 
 def one_is_up(one: Running) -> None:
-    assert wait_for(lambda: one.root.is_dir() and one.ampzero("status", one.folder).code == 0, 20)
+    assert wait_for(lambda: one.root.is_dir() and one.ampzero("status", one.folder).code == 0)
 
 
 def test_ctrl_c_during_the_start(make_running: MakeRunning) -> None:
@@ -144,7 +144,7 @@ def test_stop_from_elsewhere_ends_it_with_0(make_running: MakeRunning) -> None:
 def test_debug_stays_in_the_foreground_and_tells_the_children(make_running: MakeRunning) -> None:
     one = make_running("services:\n  web: {command: sh -c 'echo debug=$AMPZERO_DEBUG; exec sleep 600'}\n")
     with terminal(one, "--debug") as shown:
-        assert wait_for(lambda: b"debug=1" in shown.read(), 20), shown.shown
+        assert wait_for(lambda: b"debug=1" in shown.read()), shown.shown
 
 
 def test_everything_that_was_written_is_shown_before_the_end(make_running: MakeRunning) -> None:
@@ -176,7 +176,7 @@ def test_a_terminal_that_does_not_read_blocks_no_child_and_no_end(make_running: 
         [one.ampzero.path, "run", one.folder, "--no-daemon"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     try:
-        assert wait_for(lambda: (one.folder / "written").exists(), 30)
+        assert wait_for(lambda: (one.folder / "written").exists())
         one_is_up(one)
         assert len(one.output("web")) == 200000
         assert one.stop().code == 0

@@ -237,4 +237,4 @@ def test_orphans_are_reaped(make_running: MakeRunning) -> None:
         return found
 
     # They may be seen for an instant; they must not stay.
-    assert wait_for(lambda: not zombies(), 10)
+    assert wait_for(lambda: not zombies())

@@ -279,5 +279,5 @@ def test_events_tell_every_change_of_a_process(make_running: MakeRunning, tmp_pa
                 states.append(json.loads(body)["state"])
             return "ready" in states
 
-        assert wait_for(heard, 20)
+        assert wait_for(heard)
     assert set(states) <= {"stopping", "stopped", "waiting", "starting", "ready"}

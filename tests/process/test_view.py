@@ -66,7 +66,7 @@ def drive(demo: Running, check: Check, size: tuple[int, int] = (80, 24)) -> View
     return asyncio.run(whole())
 
 
-async def until(pilot: Pilot[str], condition: Callable[[], object], seconds: float = 20) -> None:
+async def until(pilot: Pilot[str], condition: Callable[[], object], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, screen(pilot.app)

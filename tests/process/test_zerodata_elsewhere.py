@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
 import time
 from pathlib import Path
+
+from support import unused_port
 
 from lib.errors import NotRunningError
 from lib.signed import read_secret
@@ -53,13 +54,6 @@ def fill(folder: Path) -> None:
         )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def test_the_filled_folder_serves(tmp_path: Path) -> None:
     app, packages = tmp_path / "zerodata", tmp_path / "packages"
     shutil.copytree(ROOT / "instance_template/zerodata", app)
@@ -74,7 +68,7 @@ def test_the_filled_folder_serves(tmp_path: Path) -> None:
     entry = next(
         line for line in (app / "app.yaml").read_text().splitlines() if line.startswith("entrypoint:")
     )
-    port = free_port()
+    port = unused_port()
     words = entry.replace("$PORT", str(port)).replace("0.0.0.0", "127.0.0.1").split()[2:]  # noqa: S104 -- replaced
     start = START.format(paths=[str(app), str(packages)], checkout=str(ROOT))
     # The interpreter below the virtual environment: that of the environment has our checkout on its path.
