@@ -15,7 +15,8 @@ from keys.datafolder import data_errors
 from keys.errors import PassphraseError, TrustError
 from keys.keyfile import PrivateKey
 from keys.operation import Operation
-from lib.files import storage_errors, write_atomic
+from keys.reading import read_up_to
+from lib.files import write_atomic
 
 PENDING_FILE = "keys.json"
 ASKED_FILE = "asked"
@@ -84,9 +85,7 @@ def _keep(path: Path, material: Material) -> None:
 
 def _asked(pending: Path) -> list[str]:
     """The hubs that may have heard of the keys in `pending`."""
-    path = pending / ASKED_FILE
-    with storage_errors(path):
-        return path.read_text(errors="replace").split() if path.exists() else []
+    return (read_up_to(pending / ASKED_FILE, MAX_PENDING) or b"").decode(errors="replace").split()
 
 
 def note_asked(pending: Path, hub: str) -> None:
@@ -108,13 +107,10 @@ def _other_passphrase(path: Path) -> PassphraseError:
 
 
 def _decode(path: Path) -> Material:
-    with storage_errors(path), path.open("rb") as stream:
-        raw = stream.read(MAX_PENDING + 1)
+    raw = read_up_to(path, MAX_PENDING) or b""
     try:
-        if len(raw) > MAX_PENDING:
-            raise TrustError("too long")
         return msgspec.json.decode(raw, type=Material)
-    except (msgspec.MsgspecError, UnicodeDecodeError, TrustError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # also what was cut off
         raise TrustError(
             f"{path} does not hold an interrupted try's keys", f"remove {path.parent} to begin with new ids"
         ) from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from keys import chain, operation
 from keys.chain import State
@@ -16,6 +17,7 @@ from keys.fields import MAX_BODY
 from keys.note import Verifier
 from keys.operation import SIGNER, SignedOperation
 from keys.publickey import PublicKey
+from keys.reading import RESTORE, read_up_to
 
 SEPARATOR = "---"
 MAX_OPERATIONS = 1000
@@ -124,3 +126,15 @@ def parse(raw: bytes | str) -> History:
     Raises: TrustError.
     """
     return verified(split(raw))
+
+
+def read(path: Path) -> History | None:
+    """The history in the file `path`, verified; None where there is no such file.
+
+    Raises: TrustError, StorageError.
+    """
+    raw = read_up_to(path, MAX_FILE)
+    try:
+        return None if raw is None else parse(raw)
+    except TrustError as error:
+        raise TrustError(f"{path}: {error.message}", RESTORE) from error

@@ -11,8 +11,8 @@ from keys.hubapi import HubApi
 from keys.hubclient.client import HubClient
 from keys.hubclient.reference import parse_reference
 from keys.identities import HUB_FILE
+from keys.reading import read_public
 from lib.errors import MissingError
-from lib.files import storage_errors
 
 NO_URL = "none"
 LOCAL = "local"
@@ -23,11 +23,7 @@ def root_note(folder: Path) -> str:
 
     Raises: MissingError, StorageError.
     """
-    path = folder / HUB_FILE
-    if not path.is_file():
-        raise MissingError(f"no key file {path}", "restore it from git or from your back-up")
-    with storage_errors(path), path.open("rb") as stream:
-        return stream.read(MAX_BODY + 1).decode(errors="replace")
+    return read_public(folder / HUB_FILE, MAX_BODY).decode(errors="replace")
 
 
 def open_hub(folder: Path) -> HubApi:

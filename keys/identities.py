@@ -9,7 +9,6 @@ asked; a second try after a crash finds it and gets the same ids for the same fi
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,9 @@ from keys.datafolder import data_errors, private_folder
 from keys.errors import TrustError
 from keys.fields import MAX_BODY
 from keys.hubapi import HubApi
+from keys.keyfile import MAX_FILE
 from keys.movedfiles import settle
+from keys.reading import RESTORE, read_public, read_up_to
 from keys.statement import Statement
 from lib.errors import MissingError, TakenError
 from lib.files import Lock, make_folder, storage_errors, sync_folder, write_new
@@ -156,46 +157,44 @@ def load_identities(folder: Path, now: datetime | None = None) -> Identities:
     return Identities(folder, user, host, encrypted, tuple(filter(None, warnings)), frozenset(previous))
 
 
+def public_file(folder: Path, kind: str) -> Path:
+    """The one statement of "user" or "host" in `folder`.
+
+    Raises: MissingError, StorageError.
+    """
+    with storage_errors(folder):
+        files = sorted(folder.glob(f"{kind}-*.public.key"))
+    if len(files) != 1:
+        raise MissingError(f"{len(files)} files {kind}-*.public.key in {folder}, there must be one", RESTORE)
+    return files[0]
+
+
 def _place(path: Path, content: str, mode: int) -> None:
     """Make one file; the very same content from an earlier try is fine, any other is never overwritten."""
-    if not write_new(path, content, mode) and _read(path) != content.encode():
+    if not write_new(path, content, mode) and read_up_to(path, MAX_FILE) != content.encode():
         raise TakenError(f"{path} exists", "key files are never overwritten: move them away first")
-
-
-def _read(path: Path) -> bytes:
-    """A public file of a few lines."""
-    if not path.is_file():
-        raise MissingError(f"no key file {path}", "restore it from git or from your back-up")
-    with storage_errors(path), path.open("rb") as stream:
-        return stream.read(MAX_BODY + 1)
 
 
 def _root(path: Path) -> root.Root:
     """The hub's root note in a file, verified."""
     try:
-        return root.verify(_read(path))
+        return root.verify(read_public(path, MAX_BODY))
     except TrustError as error:
-        raise TrustError(f"{path}: {error.message}", "restore it from git or your back-up") from error
+        raise TrustError(f"{path}: {error.message}", RESTORE) from error
 
 
 def _statement(folder: Path, kind: str, hubs: Sequence[root.Root]) -> Statement:
     """The one statement of `kind` in `folder`, verified by one of `hubs`, which are versions of one."""
-    with storage_errors(folder):
-        files = sorted(path for path in folder.glob(f"{kind}-*.public.key"))
-    if len(files) != 1:
-        raise MissingError(
-            f"{len(files)} files {kind}-*.public.key in {folder}, there must be one",
-            "restore it from git or from your back-up",
-        )
-    raw = _read(files[0])
+    path = public_file(folder, kind)
+    raw = read_public(path, MAX_BODY)
     try:
         said = statement.verify(raw, hubs[0].verifier)
     except TrustError as error:
         if len(hubs) < 2:
-            raise TrustError(f"{files[0]}: {error.message}", "restore it from git or your back-up") from error
+            raise TrustError(f"{path}: {error.message}", RESTORE) from error
         said = statement.verify(raw, hubs[1].verifier)
-    if files[0].name != f"{said.id}.public.key" or not re.match(kind, said.id):
-        raise TrustError(f"{files[0]} is about {said.id}", "restore it from git or your back-up")
+    if path.name != f"{said.id}.public.key" or not said.id.startswith(f"{kind}-"):
+        raise TrustError(f"{path} is about {said.id}", RESTORE)
     return said
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 import stat
 import struct
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from keys.errors import PassphraseError, TrustError
 from keys.publickey import PublicKey
 from lib.errors import AmpzeroError, MissingError, StorageError, TakenError, UsageError
-from lib.files import storage_errors, write_new
+from lib.files import write_new
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -168,13 +169,15 @@ def read(path: Path) -> bytes:
     Raises: MissingError, StorageError, AmpzeroError.
     """
     try:
-        with storage_errors(path), path.open("rb") as stream:
-            mode = stat.S_IMODE(path.stat().st_mode)
+        with path.open("rb") as stream:
+            mode = stat.S_IMODE(
+                os.fstat(stream.fileno()).st_mode
+            )  # of what is read, not of what is there now
             raw = stream.read(MAX_FILE + 1)
-    except StorageError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            raise MissingError(f"no key file {path}", "restore it from your back-up") from error
-        raise StorageError(f"cannot read {path}: {error.__cause__}", "see who owns it: ls -l") from error
+    except FileNotFoundError as error:
+        raise MissingError(f"no key file {path}", "restore it from your back-up") from error
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error}", "see who owns it: ls -l") from error
     if mode & 0o077:
         raise AmpzeroError(f"other users can read the key file {path} (mode {mode:04o})", f"chmod 600 {path}")
     if len(raw) > MAX_FILE:

@@ -16,7 +16,7 @@ from keys.history import History
 from keys.hubapi import HubApi
 from keys.hubs import open_hub
 from keys.identities import HUB_FILE, SECRETS, Identities, load_identities
-from keys.lifecycle.hubside import check_statement, read_history
+from keys.lifecycle.hubside import check_statement
 from keys.lifecycle.journal import Journal
 from keys.movedfiles import DECIDED, LEAVING, MAKING, forget, locked, settle
 from keys.statement import LIFETIME, Statement
@@ -91,7 +91,7 @@ def _chains(folder: Path, identities: Identities, hub: HubApi) -> tuple[list[His
     """The whole chains of the user and the host: as the hub before has them, else as the files do."""
     chains, warnings = [], []
     for kind, said in (("user", identities.user), ("host", identities.host)):
-        kept = read_history(identities.path(kind, "operations"))
+        kept = history.read(identities.path(kind, "operations"))
         try:
             here = hub if hub.name == identities.hub else open_hub(folder)
             newest = history.verified(here.operations(said.id))

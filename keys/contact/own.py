@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import ssl
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from keys import history, keyfile
 from keys.errors import PassphraseError
-from keys.history import MAX_FILE
 from keys.identities import Identities, load_identities
 from keys.keyfile import PrivateKey
+from keys.reading import read_passphrase
 from keys.tls import certifying
 from keys.tls.certificate import key_digest, read_certificate
 from lib.errors import AmpzeroError, MissingError
-from lib.files import storage_errors
 from lib.options import PASSPHRASE_VARIABLE
 
 
@@ -42,11 +40,8 @@ class Own:
 
         Raises: TrustError, StorageError.
         """
-        path = identities.path("host", "operations")
-        if not path.is_file():
-            return identities.host.head
-        with storage_errors(path), path.open("rb") as stream:
-            return history.parse(stream.read(MAX_FILE + 1)).state.head
+        known = history.read(identities.path("host", "operations"))
+        return known.state.head if known else identities.host.head
 
     def host_key(self, identities: Identities) -> PrivateKey:
         """The host's signing key.
@@ -62,7 +57,7 @@ class Own:
                 f"{path.name} has a passphrase, which nobody is there to type",
                 f"start with {PASSPHRASE_VARIABLE}=FILE, a file of mode 0600 that holds it",
             )
-        return keyfile.decode(raw, _passphrase(self.passphrase_file), path.name)
+        return keyfile.decode(raw, read_passphrase(self.passphrase_file, private=True), path.name)
 
     def leaf(self) -> tuple[Path, Path]:
         """The files of the certificate and the key that we show to other instances.
@@ -96,11 +91,3 @@ class Own:
         except (OSError, ssl.SSLError) as error:
             raise AmpzeroError(f"cannot use {certificate}: {error}", "ampzero trust renew") from error
         return context
-
-
-def _passphrase(path: Path) -> str:
-    with storage_errors(path):
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise AmpzeroError(f"other users can read {path}", f"chmod 600 {path}")
-        with path.open("rb") as stream:
-            return stream.read(4096).split(b"\n", 1)[0].decode(errors="surrogateescape")

@@ -15,7 +15,8 @@ from keys.datafolder import data_folder, private_folder
 from keys.errors import TrustError
 from keys.fields import MAX_BODY, parse_id, parse_origin
 from keys.history import MAX_FILE, History
-from lib.files import storage_errors, write_atomic
+from keys.reading import read_up_to
+from lib.files import write_atomic
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Remembered:
 
         Raises: TrustError for a damaged file, StorageError.
         """
-        raw = self._read(f"{parse_id(id)}.operations", MAX_FILE)
+        raw = read_up_to(self.folder / f"{parse_id(id)}.operations", MAX_FILE)
         return history.parse(raw) if raw else None
 
     def keep_chain(self, id: str, now: History) -> None:
@@ -61,7 +62,7 @@ class Remembered:
 
         Raises: StorageError.
         """
-        return self._read(f"{parse_id(id)}.statement", MAX_BODY).decode(errors="replace")
+        return self._note(f"{parse_id(id)}.statement")
 
     def keep_statement(self, id: str, note: str) -> None:
         """Remember a verified statement.
@@ -76,7 +77,7 @@ class Remembered:
 
         Raises: StorageError.
         """
-        return self._read(f"{parse_id(id)}.announcement", MAX_BODY).decode(errors="replace")
+        return self._note(f"{parse_id(id)}.announcement")
 
     def keep_announcement(self, note: str, said: Announcement) -> None:
         """Remember a verified announcement, which must not be older than the one that was seen.
@@ -92,9 +93,5 @@ class Remembered:
             )
         write_atomic(self.folder / f"{said.id}.announcement", note, 0o600)
 
-    def _read(self, name: str, limit: int) -> bytes:
-        path = self.folder / name
-        if not path.is_file():
-            return b""
-        with storage_errors(path), path.open("rb") as stream:
-            return stream.read(limit + 1)
+    def _note(self, name: str) -> str:
+        return (read_up_to(self.folder / name, MAX_BODY) or b"").decode(errors="replace")

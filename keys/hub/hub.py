@@ -10,6 +10,7 @@ from pathlib import Path
 from keys import history, root
 from keys.datafolder import data_errors, private_folder
 from keys.errors import HeadError
+from keys.fields import MAX_BODY
 from keys.hub import announcements, invites, logbook, registry, rootnotes, schema
 from keys.hub.database import Database
 from keys.hub.databases import open_database
@@ -21,8 +22,9 @@ from keys.log import checkpoint
 from keys.log.checkpoint import Checkpoint
 from keys.log.tile import Tile
 from keys.operation import SignedOperation
+from keys.reading import read_up_to
 from lib.errors import MissingError
-from lib.files import storage_errors, write_atomic
+from lib.files import write_atomic
 
 CHECKPOINT = "checkpoint"
 """The last checkpoint that was signed; outside of the database, so that it shows when that one goes back."""
@@ -285,9 +287,9 @@ class Hub:
     def _check_checkpoint(self) -> None:
         """Refuse a database that is not the one, or a continuation of it, whose log was signed last."""
         path = self.folder / CHECKPOINT
-        with storage_errors(path):
-            if not path.exists():
-                return
-            said = checkpoint.parse(path.read_text(errors="replace"))[0]
+        raw = read_up_to(path, MAX_BODY)
+        if raw is None:
+            return
+        said = checkpoint.parse(raw)[0]
         with self.database.reading() as work:
             logbook.check_grown(work, said, self.database.place)

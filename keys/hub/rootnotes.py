@@ -17,6 +17,7 @@ from keys.errors import TrustError
 from keys.fields import MAX_BODY
 from keys.keyfile import PrivateKey
 from keys.publickey import PublicKey
+from keys.reading import read_up_to
 from keys.root import Root, root_name
 from lib.errors import MissingError, TakenError
 from lib.files import storage_errors, sync_folder, write_atomic, write_new
@@ -125,8 +126,7 @@ def install(folder: Path, text: str) -> Root:
 
 
 def _read(path: Path) -> str:
-    with storage_errors(path):
-        if not path.is_file():
-            raise MissingError(f"no root note {path.name}", f"restore {path} from a back-up")
-        with path.open("rb") as stream:
-            return stream.read(MAX_BODY + 1).decode(errors="replace")
+    raw = read_up_to(path, MAX_BODY)
+    if raw is None:
+        raise MissingError(f"no root note {path.name}", f"restore {path} from a back-up")
+    return raw.decode(errors="replace")

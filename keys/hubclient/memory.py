@@ -16,6 +16,7 @@ from pathlib import Path
 
 from keys.datafolder import data_errors, data_folder, private_folder
 from keys.fields import MAX_BODY, moment
+from keys.reading import read_up_to
 from lib.files import storage_errors, write_atomic
 
 FIRST = "first.note"
@@ -47,12 +48,8 @@ class Memory:
         Raises: StorageError.
         """
         path = self.folder / name
-        with data_errors(path), storage_errors(path):
-            try:
-                with path.open("rb") as stream:
-                    return stream.read(MAX_BODY + 1).decode(errors="replace")
-            except FileNotFoundError:
-                return ""
+        with data_errors(path):
+            return (read_up_to(path, MAX_BODY) or b"").decode(errors="replace")
 
     def replace(self, name: str, before: str, after: str) -> bool:
         """Put `after` in the place of `before`; False where another process has put something else there.

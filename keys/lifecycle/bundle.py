@@ -19,12 +19,12 @@ from keys.errors import TrustError
 from keys.fields import MAX_BODY
 from keys.hubapi import HubApi
 from keys.hubwire import Proof
-from keys.identities import HUB_FILE, Identities
+from keys.identities import HUB_FILE, Identities, public_file
 from keys.lifecycle.hubside import root_notes
 from keys.log import checkpoint, entry
+from keys.reading import RESTORE, read_up_to
 from keys.statement import Statement
 from lib.errors import MissingError
-from lib.files import storage_errors
 
 if TYPE_CHECKING:
     from keys.hubclient.logwatch import LogWatch
@@ -33,7 +33,6 @@ FORMAT = "ampzero/bundle/v1"
 MAX_FILE = 2 * history.MAX_FILE
 MAX_ROOTS = 100
 MAX_CERTIFICATE = 64 * 1024
-RESTORE = "restore it from git or from your back-up"
 
 
 class Member(msgspec.Struct, forbid_unknown_fields=True):
@@ -82,7 +81,7 @@ def from_folder(folder: Path) -> Bundle:
     """
     members = []
     for kind in ("user", "host"):
-        public = _only(folder, kind)
+        public = public_file(folder, kind)
         chain = public.with_name(public.name.replace(".public.", ".operations."))
         with _named(public):
             said = _read(public, MAX_BODY)
@@ -135,10 +134,10 @@ def read(path: Path) -> Bundle:
 
     Raises: MissingError, TrustError, StorageError.
     """
-    if not path.is_file():
+    raw = read_up_to(path, MAX_FILE)
+    if raw is None:
         raise MissingError(f"no file {path}")
-    with storage_errors(path), path.open("rb") as stream:
-        return decode(stream.read(MAX_FILE + 1), str(path))
+    return decode(raw, str(path))
 
 
 def _bundle(folder: Path, roots: list[str], members: list[Member]) -> Bundle:
@@ -171,16 +170,8 @@ def _named(path: Path) -> Iterator[None]:
         raise TrustError(f"{path}: {error.message}", RESTORE) from error
 
 
-def _only(folder: Path, kind: str) -> Path:
-    with storage_errors(folder):
-        files = sorted(folder.glob(f"{kind}-*.public.key"))
-    if len(files) != 1:
-        raise MissingError(f"{len(files)} files {kind}-*.public.key in {folder}, there must be one", RESTORE)
-    return files[0]
-
-
 def _read(path: Path, limit: int) -> str:
-    if not path.is_file():
+    raw = read_up_to(path, limit)
+    if raw is None:
         raise MissingError(f"no file {path}", f"{RESTORE}; or: ampzero keys export")
-    with storage_errors(path), path.open("rb") as stream:
-        return stream.read(limit + 1).decode(errors="replace")
+    return raw.decode(errors="replace")

@@ -12,15 +12,16 @@ from typing import Protocol, runtime_checkable
 from keys import history, keyfile, operation, statement
 from keys import root as roots
 from keys.errors import HeadError, TrustError
-from keys.fields import moment
+from keys.fields import MAX_BODY, moment
 from keys.history import History
 from keys.hubapi import HubApi
 from keys.identities import HUB_FILE, Identities
 from keys.lifecycle.journal import Change
+from keys.reading import read_public
 from keys.root import Root
 from keys.statement import Statement
 from lib.errors import MissingError
-from lib.files import storage_errors, write_atomic
+from lib.files import write_atomic
 
 THEFT = (
     "if that was not you: ampzero keys recover, see docs/keys.md; if it was, take the key files from there"
@@ -54,7 +55,7 @@ class HubSide:
         newest = history.verified(self._hub.operations(said.id))
         if newest.state.genesis != said.genesis:
             raise TrustError(f"the hub {self._hub.name} gave another identity's chain for {said.id}")
-        known = read_history(file)
+        known = history.read(file)
         if not newest.has(said.head) or (known and not newest.begins_with(known)):
             raise TrustError(
                 f"the hub {self._hub.name} has another history of {said.id} than the one that is known here",
@@ -93,8 +94,7 @@ class HubSide:
         # A client of a hub elsewhere looks for a newer root when it is asked for a statement.
         self._hub.statement(change.steps[0].id)
         path = self._folder / HUB_FILE
-        with storage_errors(path):
-            known = path.read_text(errors="replace")
+        known = read_public(path, MAX_BODY).decode(errors="replace")
         newest_note = root_notes(self._hub, known)[-1]
         hub = roots.verify(newest_note)
         files = {}
@@ -194,22 +194,6 @@ def check_statement(said: Statement, known: History, id: str) -> None:
     )  # fmt: skip
     if found != wanted:
         raise TrustError(f"the hub's statement about {id} is not what its chain of operations says")
-
-
-def read_history(path: Path) -> History | None:
-    """The chain in the file `path`; None where there is no such file.
-
-    Raises: TrustError, StorageError.
-    """
-    with storage_errors(path):
-        if not path.exists():
-            return None
-        with path.open("rb") as stream:
-            raw = stream.read(history.MAX_FILE + 1)
-    try:
-        return history.parse(raw)
-    except TrustError as error:
-        raise TrustError(f"{path}: {error.message}", "restore it from git or from your back-up") from error
 
 
 def _digests(hub: HubApi, id: str) -> list[str]:

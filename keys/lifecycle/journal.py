@@ -15,6 +15,7 @@ import msgspec
 
 from keys.datafolder import data_errors, data_folder, private_folder
 from keys.errors import TrustError
+from keys.reading import read_up_to
 from lib.errors import TakenError
 from lib.files import Lock, make_folder, storage_errors, sync_folder, write_atomic
 
@@ -80,16 +81,10 @@ class Journal:
         Raises: TrustError, StorageError.
         """
         path = self.folder / CHANGE_FILE
-        with storage_errors(path):
-            if not path.exists():
-                return None
-            with path.open("rb") as stream:
-                raw = stream.read(MAX_FILE + 1)
+        raw = read_up_to(path, MAX_FILE)
         try:
-            if len(raw) > MAX_FILE:
-                raise TrustError("too long")
-            return msgspec.json.decode(raw, type=Change)
-        except (msgspec.MsgspecError, UnicodeDecodeError, TrustError) as error:
+            return None if raw is None else msgspec.json.decode(raw, type=Change)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # also what was cut off
             raise TrustError(
                 f"{path} does not hold an interrupted change of keys",
                 f"look at it, then remove {self.folder}",

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from keys import keyfile, root
-from keys.fields import moment
+from keys.fields import MAX_BODY, moment
 from keys.identities import HUB_FILE, SECRETS, Identities
+from keys.reading import read_public
 from keys.statement import Statement
 from lib.files import storage_errors
 
@@ -44,8 +45,7 @@ def listing(found: Identities) -> list[Row]:
         chain = found.path(kind, "operations")
         rows.append(Row(chain.name, _mode(chain), "", "every operation on these keys"))
     path = found.folder / HUB_FILE
-    with storage_errors(path):
-        hub = root.verify(path.read_bytes())
+    hub = root.verify(read_public(path, MAX_BODY))
     rows.append(Row(HUB_FILE, _mode(path), hub.roots[0].fingerprint, f"root key of {hub.origin}"))
     return rows
 

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from keys.errors import TrustError
 from keys.history import History
+from keys.reading import read_up_to
 from keys.ssh import certificate as sshcert
 from keys.ssh import krl
 from keys.ssh.krl import Revoked
 from lib.errors import UsageError
-from lib.files import storage_errors, write_atomic
+from lib.files import write_atomic
 
 LIST_FILE = "ssh.revoked"
 
@@ -53,11 +54,7 @@ def revocation_list(listed: Revoked, user: History, now: datetime) -> bytes:
 
 
 def _listed(path: Path) -> Revoked:
-    if not path.exists():
-        return Revoked()
-    with storage_errors(path), path.open("rb") as stream:
-        raw = stream.read(krl.MAX_FILE + 1)
     try:
-        return krl.parse(raw)
+        return krl.parse(read_up_to(path, krl.MAX_FILE) or b"")
     except TrustError as error:
         raise TrustError(f"{path}: {error.message}", "mend the line, or restore the file from git") from error

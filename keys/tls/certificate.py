@@ -18,8 +18,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from keys.errors import TrustError
 from keys.fields import encode
+from keys.reading import read_up_to
 from lib.errors import MissingError, UsageError
-from lib.files import storage_errors
 
 INTERNAL_DOMAIN = "ampzero.internal"
 """`.internal` is reserved for private use by ICANN (resolution 2024.07.29.06): no public name is below it."""
@@ -38,10 +38,10 @@ def read_certificate(path: Path) -> x509.Certificate:
 
     Raises: MissingError, TrustError, StorageError.
     """
-    if not path.is_file():
+    raw = read_up_to(path, MAX_FILE)
+    if raw is None:
         raise MissingError(f"no certificate {path}", "it is made by: ampzero run")
-    with storage_errors(path), path.open("rb") as stream:
-        return parse_certificate(stream.read(MAX_FILE), str(path))
+    return parse_certificate(raw, str(path))
 
 
 def parse_certificate(raw: bytes, where: str) -> x509.Certificate:

@@ -24,8 +24,9 @@ from keys.announcement import PREFIX, SIGNER
 from keys.errors import TrustError
 from keys.fields import MAX_BODY, Reader, canonical, moment, parse_digest, parse_moment, render
 from keys.publickey import PublicKey
+from keys.reading import read_up_to
 from keys.tls.certificate import due_at, key_digest, read_certificate
-from lib.files import storage_errors, write_atomic
+from lib.files import write_atomic
 
 TITLE = "ampzero/tls-pin/v1"
 
@@ -78,7 +79,7 @@ def renew_pin(certificate: Path, keys: Path, folder: Path, passphrase: str = "")
     clear = keyfile.header(raw, str(files[0]))
     leaf = read_certificate(certificate)
     for path in (folder / "server.pin", certificate.with_suffix(".pin")):
-        if path.is_file() and _lasts(path, leaf, clear.public):
+        if _lasts(path, leaf, clear.public):
             return ""
     if clear.encrypted and not passphrase:
         return f"server.pin is not signed again: {files[0].name} has a passphrase (ampzero trust renew)"
@@ -89,10 +90,9 @@ def renew_pin(certificate: Path, keys: Path, folder: Path, passphrase: str = "")
 
 def _lasts(path: Path, leaf: x509.Certificate, host: PublicKey) -> bool:
     """Whether the pin in a file is of this key, and lasts until the certificate is due again."""
-    with storage_errors(path), path.open("rb") as stream:
-        raw = stream.read(MAX_BODY + 1)
+    raw = read_up_to(path, MAX_BODY)
     try:
-        return verify_pin(raw, leaf, host).expires >= due_at(leaf)
+        return raw is not None and verify_pin(raw, leaf, host).expires >= due_at(leaf)
     except TrustError:
         return False
 

@@ -225,9 +225,10 @@ def sign(file: Path, key: Path, passphrase_file: str | None) -> int:
     """Add a root key's signature to the draft in FILE. Needs no hub and no network."""
     from keys import keyfile
     from keys.hub import rootnotes
+    from keys.reading import read_passphrase
     from lib.files import write_atomic
 
-    signed = rootnotes.add_signature(file.read_text(), keyfile.load(key, _passphrase(passphrase_file)))
+    signed = rootnotes.add_signature(file.read_text(), keyfile.load(key, read_passphrase(passphrase_file)))
     write_atomic(file, signed, 0o644)
     return 0
 
@@ -379,9 +380,10 @@ def announce(
 
     from keys.announcing import announce_once
     from keys.hubs import open_hub
+    from keys.reading import read_passphrase
 
     folder = _folder(name)
-    answer = announce_once(folder, open_hub(folder), addresses, minutes, _passphrase(passphrase_file))
+    answer = announce_once(folder, open_hub(folder), addresses, minutes, read_passphrase(passphrase_file))
     fields = msgspec.to_builtins(answer)
     return _show(
         as_json, fields, [f"{key}: {'unknown' if value is None else value}" for key, value in fields.items()]
@@ -490,20 +492,3 @@ def _moved(as_json: bool, moved: Moved) -> int:
     elif not as_json:
         console.say("commit the changed key files; an instance that runs uses them after a restart")
     return _show(as_json, fields, lines)
-
-
-def _passphrase(file: str | None) -> str:
-    """The first line of `file`; empty for none.
-
-    Raises: MissingError, StorageError.
-    """
-    from lib.errors import MissingError
-    from lib.files import storage_errors
-
-    if file is None:
-        return ""
-    path = Path(file)
-    if not path.exists():
-        raise MissingError(f"no file {path}")
-    with storage_errors(path), path.open(errors="surrogateescape") as stream:
-        return stream.readline(1000).rstrip("\r\n")

@@ -321,13 +321,13 @@ def ssh_krl(name: str, revoked: tuple[str, ...], output: str) -> int:
     from datetime import UTC, datetime
 
     import lib.console as console
-    from keys.lifecycle.hubside import read_history
+    from keys import history
     from keys.ssh import authority as sshauthority
     from lib.errors import MissingError
 
     folder = _folder(name)
     path = _loaded(folder).path("user", "operations")
-    chain = read_history(path)
+    chain = history.read(path)
     if chain is None:
         raise MissingError(f"no file {path}", f"ampzero keys export {name}")
     listed = sshauthority.revoke(folder, [Path(each) for each in revoked])
@@ -371,13 +371,10 @@ def passphrase_in(path: Path) -> str:
     Raises: MissingError, StorageError, UsageError.
     """
     from keys.keyfile import check_passphrase
-    from lib.errors import MissingError, UsageError
-    from lib.files import storage_errors
+    from keys.reading import read_passphrase
+    from lib.errors import UsageError
 
-    if not path.exists():
-        raise MissingError(f"no file {path}")
-    with storage_errors(path), path.open(errors="surrogateescape") as stream:
-        text = stream.readline(1000).rstrip("\r\n")
+    text = read_passphrase(path)
     if not text:
         raise UsageError(f"{path}: its first line is empty", "leave --passphrase-file away for none")
     check_passphrase(text)

@@ -138,6 +138,7 @@ def renew(name: str, file: str | None, if_due: bool, new_key: bool, passphrase_f
       ampzero trust renew kickass --new-key
     """
     import lib.console as console
+    from keys.reading import read_passphrase
     from keys.tls.certifying import renew
     from lib.loader import open_instance
     from lib.recertifying import take_up
@@ -146,23 +147,8 @@ def renew(name: str, file: str | None, if_due: bool, new_key: bool, passphrase_f
     if if_due and new_key:
         raise click.UsageError("a new key is not something that is due")
     instance = open_instance(name, file)
-    passphrase = _passphrase(passphrase_file)
+    passphrase = read_passphrase(passphrase_file)
     certificates = renew(instance, anew=not if_due, new_key=new_key, passphrase=passphrase)
     shown = is_running(instance) and take_up(instance, certificates)
     if shown or not if_due:
         console.out(f"certificate: {certificates.certificate}")
-
-
-def _passphrase(file: str | None) -> str:
-    from pathlib import Path
-
-    from lib.errors import MissingError
-    from lib.files import storage_errors
-
-    if file is None:
-        return ""
-    path = Path(file)
-    if not path.is_file():
-        raise MissingError(f"no file {path}")
-    with storage_errors(path), path.open(errors="surrogateescape") as stream:
-        return stream.readline(1000).rstrip("\r\n")
