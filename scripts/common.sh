@@ -9,6 +9,7 @@ POLICY=/usr/sbin/policy-rc.d
 POLICY_MARK="# Ampify Zero's, for the time of an installation."
 could_not=""          # what could not be installed, for the caller to say or to end with
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+unset PYTHONDONTWRITEBYTECODE  # thousands of commands would each compile the same modules
 
 say() { printf '%s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$1" >&2; [ -z "${2:-}" ] || printf 'hint: %s\n' "$2" >&2; exit "${3:-5}"; }
