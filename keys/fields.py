@@ -101,6 +101,11 @@ def canonical(title: str, text: str, again: str) -> None:
         raise TrustError(f"{title}: not in its canonical spelling")
 
 
+def utc_now() -> datetime:
+    """The clock."""
+    return datetime.now(UTC)
+
+
 def moment(value: datetime) -> str:
     """A time as 2026-11-20T00:00:00Z; parts of a second are dropped."""
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ").zfill(20)

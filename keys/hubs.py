@@ -14,7 +14,6 @@ from keys.identities import HUB_FILE
 from keys.reading import read_public
 from lib.errors import MissingError
 
-NO_URL = "none"
 LOCAL = "local"
 
 
@@ -33,7 +32,7 @@ def open_hub(folder: Path) -> HubApi:
     """
     text = root_note(folder)
     known = root.verify(text)
-    if known.url != NO_URL:
+    if known.url != root.NO_URL:
         return HubClient.known(text)
     hub = LocalHub.open()
     if hub.name != known.origin:

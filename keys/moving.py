@@ -16,7 +16,6 @@ from keys.history import History
 from keys.hubapi import HubApi
 from keys.hubs import open_hub
 from keys.identities import HUB_FILE, SECRETS, Identities, load_identities
-from keys.lifecycle.hubside import check_statement
 from keys.lifecycle.journal import Journal
 from keys.movedfiles import DECIDED, LEAVING, MAKING, forget, locked, settle
 from keys.statement import LIFETIME, Statement
@@ -119,7 +118,7 @@ def _adopted(hub: HubApi, text: str, chain: History, kind: str) -> Statement:
     said = statement.verify(text, hub.root.verifier)
     if said.hub != hub.name or not said.id.startswith(f"{kind}-"):
         raise TrustError(f"the hub {hub.name} made a statement about another {kind}: {said.id}")
-    check_statement(said, chain, said.id)
+    said.check(chain.state)
     return said
 
 

@@ -26,12 +26,14 @@ from keys.statement import online_name
 
 TITLE = "ampzero/hub/v1"
 MAX_ROOTS = 5
-_URL = re.compile(r"none|https?://[!-~]{1,500}")
+NO_URL = "none"
+"""Of the hub inside this program."""
+_URL = re.compile(rf"{NO_URL}|https?://[!-~]{{1,500}}")
 
 
 @dataclass(frozen=True)
 class Root:
-    """One version of a hub's root; `url` is "none" for the hub inside this program."""
+    """One version of a hub's root; `url` is NO_URL for the hub inside this program."""
 
     version: int
     origin: str

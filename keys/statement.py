@@ -95,6 +95,16 @@ class Statement:
             )
         return ""
 
+    def check(self, state: State) -> None:
+        """Refuse to believe what the operations that lead to `state` do not say.
+
+        Raises: TrustError.
+        """
+        kind, control = self.id.partition("-")[0], tuple(one.key for one in self.control)
+        owner = self.owner.genesis if self.owner else ""
+        if state != State(self.genesis, self.head, self.seq, kind, owner, self.signing, control):
+            raise TrustError(f"the hub {self.hub} states what the operations of {self.id} do not say")
+
 
 def online_name(hub: str) -> str:
     """The name under which a hub's online key signs."""

@@ -10,15 +10,15 @@ import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
-from keys import announcement
+from keys import announcement, statement
 from keys.announcement import Announcement
 from keys.contact.own import Own
 from keys.errors import BusyError, HeadError, PassphraseError, TrustError
-from keys.fields import moment
+from keys.fields import moment, utc_now
 from keys.hubapi import Announced, HubApi
 from keys.identities import Identities
 from lib.contact.report import HubReport
@@ -33,10 +33,6 @@ LEAST_PAUSE = 1.0
 
 DOUBT = 75.0
 """Seconds until a hub that could not dial us, in spite of the gateway's word, is asked again; then double."""
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass
@@ -56,7 +52,7 @@ class Announcer:
     hub: Callable[[], HubApi]
     place: Callable[[str], Place]
     seq: int = 0
-    now: Callable[[], datetime] = _utc_now
+    now: Callable[[], datetime] = utc_now
     report: HubReport = field(default_factory=lambda: HubReport("starting", "not announced yet"))
     failures: int = 0
     doubts: int = 0
@@ -126,8 +122,6 @@ class Announcer:
 
     def _look_why(self, hub: HubApi, identities: Identities, said: Announcement) -> None:
         """After a refusal: was our seq overtaken (a state folder that was lost), or are our keys changed?"""
-        from keys import statement
-
         known = statement.verify(hub.statement(identities.host_id), hub.root.verifier)
         self._judge_head(identities, known.head)
         try:

@@ -28,7 +28,6 @@ from keys.contact.gate import Gate
 from keys.contact.nat import NatKeeper, switched_off
 from keys.contact.own import Own
 from keys.contact.resolver import Peer, Resolver
-from keys.errors import BusyError
 from keys.hubapi import HubApi
 from keys.hubs import open_hub
 from lib.contact import report, token
@@ -104,7 +103,7 @@ class Process:
         try:
             caller = await self._aside.run(lambda: self._gate.judge(claimed, shown))
         except AmpzeroError as error:
-            passing = isinstance(error, UnreachableError | BusyError | StorageError)
+            passing = isinstance(error, UnreachableError | StorageError)
             reason = error.message.encode("ascii", "replace").decode()[:300]
             return Response(status_code=503 if passing else 403, headers={token.REFUSED: reason})
         return Response(status_code=204, headers={token.HEADER: token.write(caller, self._settings.secret)})

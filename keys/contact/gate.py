@@ -7,18 +7,17 @@ the caller has proved by it. No authority signs these certificates, and none is 
 from __future__ import annotations
 
 import hmac
-import re
+import ssl
 from urllib.parse import unquote_to_bytes
 
 from keys.contact.resolver import RETRY, Resolver
 from keys.errors import TrustError
 from keys.tls.certificate import key_digest
-from lib.contact.token import Caller
+from lib.contact.token import HOST_ID, Caller
 from lib.errors import RefusedError
 
 LONGEST = 16 * 1024
 """Bytes of an escaped certificate; ours have about 1,200."""
-_HOST = re.compile(r"host-[1-9][0-9]{0,17}", re.ASCII)
 
 
 class Gate:
@@ -32,7 +31,7 @@ class Gate:
 
         Raises: RefusedError, and what Resolver.peer raises.
         """
-        if not _HOST.fullmatch(claimed):
+        if not HOST_ID.fullmatch(claimed):
             raise RefusedError("a call needs the header Ampzero-From: host-N", "see docs/contact.md")
         shown = pin_of(certificate)
         peer = self._resolver.peer(claimed)
@@ -49,8 +48,6 @@ def pin_of(escaped: str) -> str:
 
     Raises: RefusedError.
     """
-    import ssl
-
     if not escaped:
         raise RefusedError("a call needs a client certificate", "see docs/contact.md")
     if len(escaped) > LONGEST:

@@ -10,12 +10,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from keys import announcement, history, statement
 from keys.announcement import Announcement
 from keys.contact.remembered import Remembered
 from keys.errors import BusyError, TrustError
+from keys.fields import utc_now
 from keys.hubapi import HubApi
 from lib.contact.token import Caller
 from lib.errors import AmpzeroError, RefusedError, TakenError, UnreachableError
@@ -45,15 +46,11 @@ class _Found:
     problem: AmpzeroError | None
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Resolver:
     """Asks `hub()`, which may fail as the hub's calls do, and remembers in `remembered()`."""
 
     def __init__(
-        self, hub: Callable[[], HubApi], *, now: Callable[[], datetime] = _utc_now,
+        self, hub: Callable[[], HubApi], *, now: Callable[[], datetime] = utc_now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._hub, self._now, self._clock = hub, now, clock

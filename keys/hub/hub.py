@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from keys import history, root
 from keys.datafolder import data_errors, private_folder
 from keys.errors import HeadError
-from keys.fields import MAX_BODY
+from keys.fields import MAX_BODY, utc_now
 from keys.hub import announcements, invites, logbook, registry, rootnotes, schema
 from keys.hub.database import Database
 from keys.hub.databases import open_database
@@ -28,11 +28,6 @@ from lib.files import write_atomic
 
 CHECKPOINT = "checkpoint"
 """The last checkpoint that was signed; outside of the database, so that it shows when that one goes back."""
-
-
-def utc_now() -> datetime:
-    """The clock."""
-    return datetime.now(UTC)
 
 
 class Hub:

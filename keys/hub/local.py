@@ -10,9 +10,10 @@ from datetime import datetime
 from pathlib import Path
 
 from keys.datafolder import data_errors, data_folder, private_folder
+from keys.fields import utc_now
 from keys.hub import making
 from keys.hub.databases import DATABASE
-from keys.hub.hub import Hub, utc_now
+from keys.hub.hub import Hub
 from keys.hub.quotas import Options
 from keys.hub.rootnotes import NEWEST
 from keys.hub.sqlite import SqliteDatabase

@@ -12,7 +12,7 @@ from keys.datafolder import data_errors, private_folder
 from keys.fields import parse_origin
 from keys.hub.rootnotes import NEWEST, ONLINE
 from keys.keyfile import PrivateKey
-from keys.root import Root, root_name
+from keys.root import NO_URL, Root, root_name
 from lib.errors import TakenError
 from lib.files import write_new
 
@@ -44,7 +44,7 @@ def make_local(folder: Path, now: datetime) -> str:
     """
     public = _own_key(folder / ROOT_KEY).public
     digest = base64.b32encode(hashlib.sha256(public.raw).digest()[:10]).decode().lower()
-    return _make(folder, f"local.{digest}", "none", now)
+    return _make(folder, f"local.{digest}", NO_URL, now)
 
 
 def _make(folder: Path, origin: str, url: str, now: datetime) -> str:

@@ -29,7 +29,7 @@ class Options:
 
 
 def network(address: str) -> str:
-    """The network that an address is counted with; "" where the source is not an address."""
+    """The network that an address is counted with, an IPv4 /24 or an IPv6 /48; "" for what is no address."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:

@@ -66,7 +66,7 @@ class HubClient:
         Raises: TrustError, UsageError where it is no server, StorageError.
         """
         known = root.verify(root_note)
-        if known.url == "none":
+        if known.url == root.NO_URL:
             raise UsageError(f"the hub {known.origin} is no server", "it is inside of ampzero")
         return cls(asking or Asking(known.url), Memory.open(known.origin), root_note)
 
@@ -137,7 +137,7 @@ class HubClient:
         self._fresh()
         said = self._stated(self._asking.note(f"/v1/ids/{parse_id(id)}"), id)
         known = self._history(id)
-        self._leads_to(said, known)
+        said.check(known.state)
         self.log.includes(entry.encode(id, str(known.operations[-1].note)), said.index)
         return said, known
 
@@ -173,22 +173,13 @@ class HubClient:
                 raise TrustError(f"the hub {self.name} did not take an operation of {said.id}")
         else:
             known = history.verified(operations)
-        self._leads_to(said, known)
+        said.check(known.state)
         self.log.proven(entry.encode(said.id, str(known.operations[-1].note)), answer.index, answer.proof)
         return answer.statement
 
     def _history(self, id: str) -> History:
         path = f"/v1/ids/{parse_id(id)}/ops"
         return history.parse(self._asking.note(path, limit=MAX_OPERATIONS))
-
-    def _leads_to(self, said: Statement, known: History) -> None:
-        """Refuse what is `said` where the operations do not say just that."""
-        state = known.state
-        stated = (said.genesis, said.head, said.seq, said.signing, tuple(one.key for one in said.control))
-        whose = (said.id.partition("-")[0], said.owner.genesis if said.owner else "")
-        if stated != (state.genesis, state.head, state.seq, state.signing, state.control) or whose != (
-            state.kind, state.owner):  # fmt: skip
-            raise TrustError(f"the hub {self.name} states what the operations of {said.id} do not say")
 
     def _stated(self, text: str, id: str = "") -> Statement:
         """The statement in `text`, about `id` where that is known, signed by the hub as it is now."""

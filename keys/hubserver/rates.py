@@ -1,11 +1,10 @@
 """How often somebody may ask: token buckets per network and per identity, in bounded memory.
 
-A network is an IPv4 /24 or an IPv6 /48, what one customer usually has: single addresses are cheap to change.
+A network is what a hub's quotas count by, about what one customer has: single addresses are cheap to change.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import random
 import re
@@ -15,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from keys.hub import quotas
 from lib.errors import UsageError
 
 MOST = 50_000
@@ -105,13 +105,7 @@ class Limiter:
 @lru_cache(maxsize=4096)
 def network(address: str) -> str:
     """The network that `address` is counted with; an address that is none stands for itself."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
-    return str(ipaddress.ip_network(f"{ip}/{24 if ip.version == 4 else 48}", strict=False))
+    return quotas.network(address) or address
 
 
 def retry_after(seconds: float, dice: Callable[[float, float], float] = random.uniform) -> str:

@@ -25,18 +25,13 @@ class Reply:
     headers: tuple[Header, ...] = ()
 
 
-def as_json(fields: dict[str, object], status: int = 200, headers: tuple[Header, ...] = ()) -> Reply:
-    """A reply of `fields`."""
-    return Reply(status, json.dumps(fields).encode() + b"\n", JSON, headers)
-
-
 def refusal(status: int, error: str, hint: str = "", retry_after: str = "", **fields: object) -> Reply:
     """An error in one line."""
     headers = ((b"retry-after", retry_after.encode()),) if retry_after else ()
     body: dict[str, object] = {"error": error, **fields}
     if hint:
         body["hint"] = hint
-    return as_json(body, status, headers)
+    return Reply(status, json.dumps(body).encode() + b"\n", JSON, headers)
 
 
 def status_of(error: AmpzeroError) -> int:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from keys.errors import HeadError
+from keys.fields import utc_now
 from keys.hubapi import HubApi
 from keys.identities import Identities, load_identities
 from keys.lifecycle import placing
@@ -43,12 +44,12 @@ class Changing:
     """Changes the keys in `folder` at `hub`."""
 
     def __init__(
-        self, folder: Path, hub: HubApi, ring: Keyring, now: Callable[[], datetime] | None = None
+        self, folder: Path, hub: HubApi, ring: Keyring, now: Callable[[], datetime] = utc_now
     ) -> None:
         self.folder = folder
         self._side = HubSide(hub, folder)
         self._ring = ring
-        self._now = now or (lambda: datetime.now(UTC))
+        self._now = now
 
     def completed(self, command: str) -> Outcome | None:
         """Complete `command` where it was interrupted: its keys are there, and none needs to be opened.

@@ -13,7 +13,6 @@ from keys.errors import TrustError
 from keys.fields import decode, moment
 from keys.history import History
 from keys.lifecycle.bundle import Bundle, Member
-from keys.lifecycle.hubside import check_statement
 from keys.lifecycle.report import Report
 from keys.log import checkpoint, entry, merkle, proof
 from keys.note import Verifier
@@ -55,7 +54,7 @@ def _root(notes: list[str], report: Report) -> Root:
             Verifier(root.root_name(newest.origin), key) for key in newest.roots
         )
         keys = ", ".join(verifier.key.fingerprint for verifier in signed)
-        where = "the hub inside ampzero" if newest.url == "none" else newest.url
+        where = "the hub inside ampzero" if newest.url == root.NO_URL else newest.url
         report.ok(f"root key   {keys}")
         report.ok(
             f"hub        {newest.origin} ({where}): root note {newest.version} of {moment(newest.issued)}, "
@@ -94,7 +93,7 @@ def _stated(
 ) -> None:
     if hub is not None:
         statement.verify(member.statement, hub.verifier)
-        check_statement(said, found, said.id)
+        said.check(found.state)
         report.ok(
             f"{said.id:10} statement of {said.hub}: number {said.seq}, the newest of the operations above; "
             f"from {moment(said.issued)} to {moment(said.expires)}"

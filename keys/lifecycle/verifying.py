@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from keys import history, statement
+from keys import history, root, statement
 from keys.datafolder import data_folder
 from keys.errors import TrustError
 from keys.history import History
@@ -58,8 +58,6 @@ def _ids(found: Bundle, report: Report) -> dict[str, str]:
 
 
 def _known_roots(found: Bundle) -> list[Path]:
-    from keys import root
-
     try:
         origin = root.parse(found.roots[-1])[0].origin
     except TrustError:

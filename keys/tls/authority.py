@@ -10,7 +10,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from keys.datafolder import data_errors, data_folder, private_folder
 from keys.errors import TrustError
+from keys.fields import utc_now
 from keys.keyfile import read
 from keys.tls.certificate import (
     alternative_names,
@@ -41,10 +42,6 @@ RENEW_BEFORE = timedelta(days=30)
 """How long before its end a CA is replaced. A leaf is renewed when a third of its life is left."""
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Authority:
     """The local CA. Make it with `open`; several processes may use it at the same time."""
 
@@ -58,7 +55,7 @@ class Authority:
         self._now = now
 
     @classmethod
-    def open(cls, folder: Path | None = None, *, now: Callable[[], datetime] = _utc_now) -> Authority:
+    def open(cls, folder: Path | None = None, *, now: Callable[[], datetime] = utc_now) -> Authority:
         """The CA in `folder` (default: `ca` in the user's data folder), made at the first call.
 
         A CA that is about to expire is replaced; trust in it must then be given again.
@@ -123,7 +120,7 @@ def needs_renewal(
     has = names_in(leaf)
     if not has or not set(has).issuperset((*names, *addresses)):
         return True
-    return (now or _utc_now()) > due_at(leaf)
+    return (now or utc_now()) > due_at(leaf)
 
 
 @contextmanager

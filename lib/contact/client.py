@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.contact.exchange import Exchange, Headers
+from lib.contact.token import HOST_ID
 from lib.errors import BY_EXIT_CODE, AmpzeroError, NotRunningError, UnreachableError, UsageError
 
 ERROR = "ampzero-contact"
@@ -22,7 +23,6 @@ TIMEOUT = "ampzero-timeout"
 """Seconds for each step, from who asks to the contact process."""
 LARGEST = 16 * 1024 * 1024
 """Bytes of an answer that are taken into memory."""
-_HOST = re.compile(r"host-[1-9][0-9]{0,17}", re.ASCII)
 _PATH = re.compile(r"/[!-~]*", re.ASCII)
 _METHOD = re.compile(r"[A-Z]{1,20}", re.ASCII)
 _OURS = 1.0
@@ -69,7 +69,7 @@ class ContactClient:
         Raises: MissingError (an unknown id, or it announces nothing), RefusedError (a key was not the one
         that is trusted, here or there), UnreachableError, NotRunningError (no contact process), UsageError.
         """
-        if not _HOST.fullmatch(host):
+        if not HOST_ID.fullmatch(host):
             raise UsageError(f"{host[:40]!r} is not the id of a host", "as host-7")
         if not _PATH.fullmatch(path) or not _METHOD.fullmatch(method):
             raise UsageError(

@@ -23,6 +23,7 @@ LIFETIME = 60
 """Seconds: from the judgement to the node's first look at the request."""
 LONGEST = 400
 _ID = r"[1-9][0-9]{0,17}"
+HOST_ID = re.compile(rf"host-{_ID}", re.ASCII)
 _DIGEST = r"[A-Za-z0-9+/]{43}="
 _VALUE = re.compile(
     rf"(host-{_ID}) ({_DIGEST}) (user-{_ID}) ({_DIGEST}) ([0-9]{{1,12}}) ([0-9a-f]{{64}})", re.ASCII
