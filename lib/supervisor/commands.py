@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from lib.errors import AmpzeroError, TakenError, UsageError
+from lib.supervisor import errand
 from lib.supervisor.child import run_command
-from lib.supervisor.output import OutputPipe
 from lib.supervisor.release import NewFile
 from lib.supervisor.rolling import Roll
 from lib.supervisor.spec import Plan
@@ -191,17 +191,13 @@ class Commands:
         supervisor = self._supervisor
         first, *rest = words
         argv = (*supervisor.plan.command, first, *supervisor.plan.target, *rest)
-        pipe = OutputPipe(supervisor.log, 0, "err")
         try:
-            how = await run_command(
-                supervisor.children, argv, cwd="/", env=supervisor.outside_environment(),
-                timeout=OUTSIDE_TIME, output=pipe.writer,
+            how = await errand.run(
+                supervisor.children, argv, env=supervisor.outside_environment(),
+                timeout=OUTSIDE_TIME, log=supervisor.log,
             )  # fmt: skip
         except OSError as error:
             raise AmpzeroError(f"cannot run {argv[0]}: {error.strerror}") from None
-        finally:
-            pipe.started()
-            pipe.close()
         if not how.succeeded:
             raise AmpzeroError(
                 f"`ampzero {' '.join(words)}` failed: {how}",

@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 
-from lib.supervisor.child import Children, run_command
-from lib.supervisor.output import OutputPipe, ServiceLog
+from lib.supervisor import errand
+from lib.supervisor.child import Children
+from lib.supervisor.output import ServiceLog
 from lib.supervisor.spec import Plan
 
 EVERY = 3600.0
@@ -105,18 +106,9 @@ class Renewer:
         plan = self._plan
         argv = (*plan.command, *plan.renewal, *plan.target)
         try:
-            pipe = OutputPipe(log, 0, "err")
-        except OSError:
-            return  # no descriptor left: later
-        try:
-            await run_command(
-                self._children, argv, cwd="/", env=self._environment(), timeout=LONGEST, output=pipe.writer
-            )
+            await errand.run(self._children, argv, env=self._environment(), timeout=LONGEST, log=log)
         except OSError as error:
             log.say(0, f"certificates were not looked at: cannot run {argv[0]}: {error.strerror}")
-        finally:
-            pipe.started()
-            pipe.close()
 
     def _read(self) -> Renewed | None:
         try:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from lib.logs import segments
 from lib.logs.record import segment_name
-from lib.supervisor.child import Children, run_command
-from lib.supervisor.output import OutputPipe, ServiceLog
+from lib.supervisor import errand
+from lib.supervisor.child import Children
+from lib.supervisor.output import ServiceLog
 from lib.supervisor.spec import Plan
 
 PROGRAM = Path(segments.__file__).with_name("tidy.py")
@@ -84,15 +85,6 @@ class Tidier:
             str(int(self._plan.log_compress)),
         )  # fmt: skip
         try:
-            pipe = OutputPipe(log, 0, "err")
-        except OSError:
-            return  # no descriptor left: later
-        try:
-            await run_command(
-                self._children, argv, cwd="/", env=self._environment, timeout=EVERY, output=pipe.writer
-            )
+            await errand.run(self._children, argv, env=self._environment, timeout=EVERY, log=log)
         except OSError as error:
             log.say(0, f"log segments were not tidied: cannot run {argv[0]}: {error.strerror}")
-        finally:
-            pipe.started()
-            pipe.close()
