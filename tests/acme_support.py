@@ -38,7 +38,7 @@ class Pebble:
     def get(self, path: str) -> bytes:
         """What its management interface answers."""
         context = ssl.create_default_context(cafile=str(self.ca))
-        with urllib.request.urlopen(self.management + path, context=context, timeout=10) as answer:  # noqa: S310 -- https to ourselves
+        with urllib.request.urlopen(self.management + path, context=context, timeout=30) as answer:  # noqa: S310 -- https to ourselves
             body: bytes = answer.read()
         return body
 
@@ -53,7 +53,7 @@ class Pebble:
         for what, more in (("clear-a", {}), ("add-a", {"addresses": [address]})):
             body = json.dumps({"host": f"{name}.", **more}).encode()
             request = urllib.request.Request(f"{self.dns_management}/{what}", body, method="POST")  # noqa: S310
-            urllib.request.urlopen(request, timeout=10).close()  # noqa: S310 -- http to ourselves
+            urllib.request.urlopen(request, timeout=30).close()  # noqa: S310 -- http to ourselves
 
     def orders(self) -> int:
         """How many certificates it has given."""
@@ -100,7 +100,7 @@ def pebble(folder: Path, validity: int = 7776000) -> Iterator[Pebble]:
     finally:
         for one in (process, names):
             one.kill()
-            one.wait(10)
+            one.wait(60)
 
 
 def answers(one: Pebble) -> bool:

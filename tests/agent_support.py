@@ -169,8 +169,8 @@ class Site:
             blobs[blob] = {"kind": "full", "new": sha256, "size": len(packed)}
         self.sequence += 1
         release = hashlib.sha256(json.dumps(trees, sort_keys=True).encode()).hexdigest()[:12]
-        policy = {"min_ready": 1.0, "on_orphan": "open-new", "orphan_after": 0.3, "health_deadline": 5,
-                  "drain": 0.2, "hook_deadline": 5}  # fmt: skip
+        policy = {"min_ready": 1.0, "on_orphan": "open-new", "orphan_after": 0.3, "health_deadline": 60,
+                  "drain": 0.2, "hook_deadline": 60}  # fmt: skip
         return {
             "format": "ampzero/release/v1", "instance": "demo", "environment": "test", "release": release,
             "sequence": self.sequence, "commit": "c" * 40, "compatible": False, "hosts": [self.name],

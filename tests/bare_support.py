@@ -134,7 +134,7 @@ class Machine:
         if self._unshare is not None:
             with suppress(ProcessLookupError):
                 os.kill(self.init or self._unshare.pid, signal.SIGKILL)
-            self._unshare.wait(20)
+            self._unshare.wait(60)
         self._unshare, self.init = None, 0
         wait_for(self._forget_cgroup, 5)
 

@@ -525,13 +525,13 @@ class Load:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join(30)
+        self._thread.join(60)
 
     def _work(self) -> None:
         while not self._over.is_set():
             try:
                 with socket.socket(socket.AF_UNIX) as caller:
-                    caller.settimeout(10)
+                    caller.settimeout(30)
                     caller.connect(str(self._path))
                     said = b""
                     while block := caller.recv(100):

@@ -143,7 +143,7 @@ class HubProcess:
         """End it."""
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(20)
+            self.process.wait(60)
             self.process = None
 
 

@@ -224,7 +224,7 @@ def serving(fake: FakeGateway, *, udp: bool = True, upnp: bool = True) -> Iterat
         _wake(receiver)
         server.shutdown()
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
         server.server_close()
         receiver.close()
 

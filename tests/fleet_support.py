@@ -129,7 +129,7 @@ class Site:
         git(self.folder, "add", "--all")
         git(self.folder, "commit", "-q", "--allow-empty", "-m", "deployment")
 
-    def serves(self, host: Host, timeout: float = 2.0) -> str:
+    def serves(self, host: Host, timeout: float = 10) -> str:
         """The version that a host serves; "closed" for its placeholder page, "down" for no answer."""
         return ask(f"https://{host.address}:{self.port}/version/", timeout)
 
@@ -223,4 +223,4 @@ def users(site: Site, pause: float = 0.05) -> Iterator[Seen]:
     finally:
         stop.set()
         for thread in threads:
-            thread.join(30)
+            thread.join(60)

@@ -60,7 +60,7 @@ def bad_server(speak: Speak) -> Iterator[str]:
         acceptor.join()
         listener.close()
         for thread in threads:
-            thread.join(5)
+            thread.join(60)
 
 
 def answer(body: bytes, status: str = "200 OK", headers: str = "") -> bytes:
@@ -94,7 +94,7 @@ class Served:
         self, method: str, path: str, body: bytes | None = None, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
         """One plain request: the status, the headers (in small letters), the body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(
                 method, path, body, {name.replace("_", "-"): value for name, value in headers.items()}
@@ -107,7 +107,7 @@ class Served:
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send it a signal and wait for its end."""
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 @contextmanager
@@ -129,10 +129,10 @@ def serving(folder: Path, *options: str | Path, port: int = 0) -> Iterator[Serve
         if process.poll() is None:
             process.terminate()
             try:
-                process.wait(20)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
-        process.wait(20)
+        process.wait(60)
         assert process.stdout is not None
         process.stdout.close()
 

@@ -54,7 +54,7 @@ def keeping(
         yield Kept(keeper, told)
     finally:
         keeper.stop.set()
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -215,7 +215,7 @@ class House:
         """End it, as a power cut does: its rules stay until `flush`."""
         if self.daemon is not None:
             self.daemon.kill()
-            self.daemon.wait(10)
+            self.daemon.wait(60)
             self.daemon = None
 
     def _listens(self) -> bool:
@@ -261,7 +261,7 @@ class Program:
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal, and wait for the end."""
         self.process.send_signal(how)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 @contextmanager
@@ -286,8 +286,8 @@ def program(
         yield found
     finally:
         process.kill()
-        process.wait(10)
-        reader.join(10)
+        process.wait(60)
+        reader.join(60)
 
 
 class Inside(Ampzero):

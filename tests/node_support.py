@@ -77,7 +77,7 @@ def ask(app: Any, method: str, target: str, form: Mapping[str, str] | None = Non
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
-    def __init__(self, path: Path, timeout: float = 10) -> None:
+    def __init__(self, path: Path, timeout: float = 30) -> None:
         super().__init__(HOST, timeout=timeout)
         self.path = path
 

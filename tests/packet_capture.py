@@ -56,10 +56,10 @@ def captured(where: House) -> Iterator[list[bytes]]:
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        assert ready.wait(20)
+        assert ready.wait(60)
         yield frames
     finally:
         os.close(ours)
-        process.wait(20)
-        reader.join(20)
+        process.wait(60)
+        reader.join(60)
         stream.close()

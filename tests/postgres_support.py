@@ -63,7 +63,7 @@ def postgres_server() -> Iterator[str]:
         if process and process.poll() is None:
             pid = int((place / "data/postmaster.pid").read_text().split()[0])
             os.kill(pid, signal.SIGINT)  # its own word for a quick, orderly end
-            process.wait(30)
+            process.wait(60)
         shutil.rmtree(place, ignore_errors=True)
 
 

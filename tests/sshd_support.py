@@ -109,7 +109,7 @@ class Sshd:
         """End it, and the connections that are open."""
         if self._child is not None and self._child.poll() is None:
             os.killpg(self._child.pid, signal.SIGTERM)
-            self._child.wait(10)
+            self._child.wait(60)
 
 
 @contextmanager
@@ -152,9 +152,9 @@ def agent(folder: Path, *keys: Path) -> Iterator[Path]:
         assert wait_for(lambda: subprocess.run(listing, env=environment, capture_output=True).returncode != 2)
         for key in keys:
             subprocess.run(
-                ["ssh-add", "-q", key], check=True, timeout=30, capture_output=True, env=environment
+                ["ssh-add", "-q", key], check=True, timeout=60, capture_output=True, env=environment
             )
         yield path
     finally:
         child.terminate()
-        child.wait(10)
+        child.wait(60)

@@ -25,7 +25,7 @@ class Terminal:
         subprocess.run(
             ["tmux", "-u", "-S", self._socket, "-f", "/dev/null", "new-session", "-d", "-x", str(width),
              "-y", str(height), *command],
-            env=environment, cwd=cwd or folder, check=True, timeout=20,
+            env=environment, cwd=cwd or folder, check=True, timeout=60,
         )  # fmt: skip
         # The screen stays to be read when the program has ended.
         self._tmux("set-option", "-g", "remain-on-exit", "on")
@@ -35,7 +35,7 @@ class Terminal:
             ["tmux", "-u", "-S", self._socket, *words],
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             check=False,
         ).stdout
 

@@ -47,7 +47,7 @@ def shown(port: int, name: str = "localhost") -> x509.Certificate:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with (
-        socket.create_connection(("127.0.0.1", port), 10) as plain,
+        socket.create_connection(("127.0.0.1", port), 30) as plain,
         context.wrap_socket(plain, server_hostname=name) as one,
     ):
         raw = one.getpeercert(binary_form=True)
@@ -90,7 +90,7 @@ class Load:
             self.answered += 1
 
     def _connect(self) -> http.client.HTTPSConnection:
-        return _Here(self.name, self.port, timeout=10, context=self.context)
+        return _Here(self.name, self.port, timeout=30, context=self.context)
 
     def _alone(self) -> None:
         while not self._ended.is_set():
@@ -129,4 +129,4 @@ class Load:
         finally:
             self._ended.set()
             for thread in threads:
-                thread.join(30)
+                thread.join(60)

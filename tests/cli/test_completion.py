@@ -34,7 +34,7 @@ def offered(place: Path, line: str) -> list[str]:
     words = line.split()
     number = len(words) if line.endswith(" ") else len(words) - 1
     done = subprocess.run(
-        [Ampzero().path], cwd=place, capture_output=True, text=True, check=False, timeout=20,
+        [Ampzero().path], cwd=place, capture_output=True, text=True, check=False, timeout=60,
         env={**os.environ, "COMP_WORDS": line, "COMP_CWORD": str(number),
              "_AMPZERO_COMPLETE": "bash_complete"},
     )  # fmt: skip
@@ -81,13 +81,14 @@ def test_a_bad_file_offers_nothing_and_says_nothing(place: Path, content: str) -
 def test_who_presses_tab_waits_for_no_library_that_is_not_needed(place: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", Ampzero().path], cwd=place, capture_output=True, text=True,
-        timeout=20, env={**os.environ, "COMP_WORDS": "ampzero restart demonstration w", "COMP_CWORD": "3",
+        timeout=60, env={**os.environ, "COMP_WORDS": "ampzero restart demonstration w", "COMP_CWORD": "3",
                          "_AMPZERO_COMPLETE": "bash_complete"},
     )  # fmt: skip
-    assert "worker" in done.stdout
+    assert "web.2" in done.stdout and "worker" in done.stdout
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert "click" in loaded
     assert not loaded & {
+        "asyncio",
         "cryptography",
         "zmq",
         "rich",
@@ -136,15 +137,3 @@ def test_the_help_says_how_to_install_it(ampzero: Ampzero) -> None:
     assert done.code == 0
     assert all(f"ampzero completion {shell} >" in done.out for shell in SHELLS)
     assert ampzero("completion", "tcsh").code == 2
-
-
-def test_completing_loads_nothing_heavy(place: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", Ampzero().path], cwd=place, capture_output=True, text=True,
-        check=False,
-        env={**os.environ, "COMP_WORDS": "ampzero restart demonstration w", "COMP_CWORD": "3",
-             "_AMPZERO_COMPLETE": "bash_complete"},
-    )  # fmt: skip
-    assert "web.2" in done.stdout
-    loaded = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines()}
-    assert not loaded & {"zmq", "textual", "rich", "cryptography", "asyncio"}

@@ -58,10 +58,10 @@ def running(*argv: str | Path, mark: Path, cwd: Path | None = None) -> Iterator[
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(20)
+            process.wait(60)
         finally:
             kill(*carrying(f"MARK_OF_TEST={mark}"))
-            process.wait(5)
+            process.wait(60)
 
 
 def beside_python(name: str) -> str:
@@ -154,7 +154,7 @@ def test_the_foreground_tells_its_service_manager(app: Running, ampzero: Ampzero
             assert app.supervisor == process.pid  # so NotifyAccess=main is enough
             process.terminate()
             assert manager.recv(100).startswith(b"STOPPING=1\n")
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
         finally:
             if process.poll() is None:
                 process.kill()
@@ -176,7 +176,7 @@ def test_a_supervisord_runs_a_whole_instance(
 
     def answers() -> bool:
         try:
-            with urllib.request.urlopen(f"https://localhost:{port}/", context=context, timeout=5) as answer:
+            with urllib.request.urlopen(f"https://localhost:{port}/", context=context, timeout=30) as answer:
                 return bool(answer.status == 200)
         except urllib.error.HTTPError as error:
             return error.code in (200, 303, 401, 403)  # the node itself, which wants a sign-in

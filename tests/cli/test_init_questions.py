@@ -47,7 +47,7 @@ class Terminal:
         deadline = time.monotonic() + seconds
         while self._read() and time.monotonic() < deadline:
             pass
-        return self.process.wait(timeout=5)
+        return self.process.wait(60)
 
     def _read(self) -> bool:
         ready, _, _ = select.select([self.master], [], [], 1.0)

@@ -44,7 +44,7 @@ def ask(folder: Path) -> Ask:
             cwd=folder,
             input=given,
             capture_output=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
 
@@ -125,7 +125,7 @@ def test_an_instance_that_does_not_run(tmp_path: Path) -> None:
         f"name: asleep\namprun_root_directory: {tmp_path}/var\nservices: {{keyspace: {{}}}}\n"
     )
     answer = subprocess.run(
-        [AMPZERO, "keyspace", "-i", tmp_path, "get", "x"], capture_output=True, timeout=30, check=False
+        [AMPZERO, "keyspace", "-i", tmp_path, "get", "x"], capture_output=True, timeout=60, check=False
     )
     assert answer.returncode == 10
     assert b"asleep is not running" in answer.stderr
@@ -144,7 +144,7 @@ def test_another_instance_of_the_name_keeps_its_keys(folder: Path, ask: Ask, tmp
 def test_an_instance_without_a_keyspace(tmp_path: Path) -> None:
     (tmp_path / "amprun.yaml").write_text("name: bare\nservices: {redis: {}}\n")
     answer = subprocess.run(
-        [AMPZERO, "keyspace", "get", "x"], cwd=tmp_path, capture_output=True, timeout=30, check=False
+        [AMPZERO, "keyspace", "get", "x"], cwd=tmp_path, capture_output=True, timeout=60, check=False
     )
     assert answer.returncode == 5
     assert b"bare has no keyspace" in answer.stderr

@@ -162,7 +162,7 @@ def test_follow_from_before_the_start_over_rotation_and_restart(instance: Instan
         instance.write("worker", b"late")
         assert wait_for(lambda: texts() == ["first", "second", "late"])
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 def test_follow_ends_when_its_reader_does(instance: Instance, ampzero: Ampzero) -> None:
@@ -174,7 +174,7 @@ def test_follow_ends_when_its_reader_does(instance: Instance, ampzero: Ampzero) 
             assert process.stdout is not None and process.stderr is not None
             assert process.stdout.readline().endswith(b"| x\n")
             process.stdout.close()
-            assert process.wait(10) == 0
+            assert process.wait(60) == 0
             assert process.stderr.read() == b""
         finally:
             process.kill()
@@ -188,7 +188,7 @@ def test_a_closed_pipe_is_no_error(instance: Instance, ampzero: Ampzero) -> None
         assert process.stdout is not None and process.stderr is not None
         process.stdout.readline()
         process.stdout.close()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert process.stderr.read() == b""
 
 

@@ -57,7 +57,7 @@ def test_it_runs_unchanged(project: Path, ampzero: Ampzero, tmp_path: Path) -> N
     assert list(services) == ["web", "worker", "scheduler"]
     assert {each["state"] for each in services.values()} == {"ready"}
     port = services["web"]["processes"][0]["ports"][0]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/page.txt", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/page.txt", timeout=30) as answer:
         assert answer.read() == b"a page"
 
     def logged() -> bool:

@@ -161,7 +161,7 @@ def homes(tmp_path: Path, ampzero: Ampzero) -> Iterator[tuple[Home, Home]]:
 
 def end(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGTERM)
-    process.wait(20)
+    process.wait(60)
     if process.stdout is not None:
         process.stdout.close()
 

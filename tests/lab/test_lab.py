@@ -74,7 +74,7 @@ def test_a_host_sees_neither_files_nor_processes_nor_variables_of_the_machine(
 def test_hosts_reach_each_other_and_nothing_else(lab: Lab) -> None:
     one, two = lab.hosts
     assert over_ssh(lab, one, "hostname").stdout == "host-1\n"
-    banner = "import socket, sys; print(socket.create_connection((sys.argv[1], 22), 5).recv(4))"
+    banner = "import socket, sys; print(socket.create_connection((sys.argv[1], 22), 30).recv(4))"
     for address in (two.address, two.name):
         assert one.run(["python3", "-c", banner, address]).stdout == "b'SSH-'\n"
     routes = json.loads(one.run(["ip", "-j", "route"]).stdout)
@@ -114,7 +114,7 @@ def test_a_command_that_fails_or_takes_too_long_is_an_error(lab: Lab) -> None:
         lab.hosts[0].run(["sh", "-c", "echo no >&2; exit 3"])
     with pytest.raises(AmpzeroError, match="host-1: sleep did not end within"):
         lab.hosts[0].run(["sleep", "600"], timeout=0.2)
-    assert "sleep 600" not in [command for _, command in processes_of(lab.hosts[0])]
+    assert wait_for(lambda: "sleep 600" not in [command for _, command in processes_of(lab.hosts[0])])
     with pytest.raises(UsageError, match="no host 'host-3'"):
         lab.host("host-3")
 
@@ -127,7 +127,7 @@ def test_a_power_cut_says_nothing_and_keeps_the_disk(make_lab: MakeLab) -> None:
     host.run(
         ["sh", "-c", "printf '#!/bin/sh\\ndate >/root/booted\\n' >/etc/rc.local; chmod +x /etc/rc.local"]
     )
-    with socket.create_connection((host.address, 22), 10) as connection:
+    with socket.create_connection((host.address, 22), 30) as connection:
         assert connection.recv(4) == b"SSH-"
         host.kill()
         connection.setblocking(False)
@@ -223,7 +223,7 @@ def test_delay_and_loss_work_or_the_error_names_the_missing_module(make_lab: Mak
 def test_two_labs_know_nothing_of_each_other(make_lab: MakeLab) -> None:
     one, two = make_lab(1), make_lab(1)
     assert not one.network.subnet.overlaps(two.network.subnet)
-    reach = "import socket, sys; socket.create_connection((sys.argv[1], 22), 5)"
+    reach = "import socket, sys; socket.create_connection((sys.argv[1], 22), 30)"
     assert (
         "unreachable" in one.hosts[0].run(["python3", "-c", reach, two.hosts[0].address], check=False).stderr
     )

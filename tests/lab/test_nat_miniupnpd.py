@@ -70,7 +70,7 @@ def answering(home: House) -> Iterator[None]:
         yield
     finally:
         server.kill()
-        server.wait(10)
+        server.wait(60)
 
 
 @pytest.fixture(params=["PCP", pytest.param("UPnP", marks=BY_UPNP)])
@@ -309,4 +309,4 @@ def test_another_device_that_says_it_were_a_gateway_is_not_even_visited(
         assert not (tmp_path / "visited").exists()
     finally:
         device.kill()
-        device.wait(10)
+        device.wait(60)

@@ -96,7 +96,7 @@ def write_files(service: Service, given: Mapping[str, str]) -> None:
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
-    def __init__(self, path: str, timeout: float = 5.0) -> None:
+    def __init__(self, path: str, timeout: float = 30) -> None:
         super().__init__("localhost", timeout=timeout)
         self.path = path
 
@@ -185,7 +185,7 @@ class Run:
         """What it wrote so far."""
         return self.log.read_text(errors="replace")
 
-    def stop(self, name: str = "TERM", seconds: float = 15) -> int:
+    def stop(self, name: str = "TERM", seconds: float = 60) -> int:
         """Ask it to end; its exit code."""
         self.process.send_signal(getattr(signal, f"SIG{name}"))
         return int(self.process.wait(seconds))

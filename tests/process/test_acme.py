@@ -55,7 +55,7 @@ def test_a_certificate_is_got_shown_and_kept(ampzero: Ampzero, tmp_path: Path) -
             root = acme.root(tmp_path)
             curl = ["curl", "-q", "--silent", "--noproxy", "*", "--cacert", str(root),
                     "--connect-to", f"{NAME}:{port}:127.0.0.1:{port}", f"https://{NAME}:{port}/"]  # fmt: skip
-            done = subprocess.run(curl, capture_output=True, text=True, timeout=30)
+            done = subprocess.run(curl, capture_output=True, text=True, timeout=60)
             assert (done.returncode, done.stdout) == (0, "hello"), done.stderr
             status = one.status()["certificate"]
             assert (status["source"], status["problem"]) == ("acme", "")
@@ -69,7 +69,7 @@ def test_a_certificate_is_got_shown_and_kept(ampzero: Ampzero, tmp_path: Path) -
             # Everything else on that port is sent to the other one.
             plain = ["curl", "-q", "--silent", "--noproxy", "*", "--output", "/dev/null", "--write-out",
                      "%{http_code} %{redirect_url}", f"http://127.0.0.1:{acme.asks_on}/a?b=c"]  # fmt: skip
-            answer = subprocess.run(plain, capture_output=True, text=True, timeout=30).stdout
+            answer = subprocess.run(plain, capture_output=True, text=True, timeout=60).stdout
             assert answer == f"308 https://127.0.0.1:{port}/a?b=c"
             assert ampzero("stop", one.folder).code == 0
             acme.process.kill()
@@ -128,7 +128,7 @@ def test_the_old_certificate_stays_when_the_server_is_away(ampzero: Ampzero, tmp
         one.until(lambda: names_in(shown(port)) == [NAME], 60)
         before = shown(port)
         acme.process.kill()
-        acme.process.wait(10)
+        acme.process.wait(60)
         done = ampzero("trust", "renew", one.folder)
         assert done.code == 12, done
         assert "cannot be reached" in done.err
@@ -203,7 +203,7 @@ def test_a_server_that_speaks_no_acme(ampzero: Ampzero, tmp_path: Path, kind: st
             assert shown(own).public_key() == before.public_key()
         ended.set()
         listener.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
+        thread.join(60)
 
 
 def test_a_server_whose_own_certificate_is_not_trusted(ampzero: Ampzero, tmp_path: Path) -> None:

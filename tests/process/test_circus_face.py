@@ -19,7 +19,7 @@ import zmq
 from faces_support import client, memory, socket_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from running_support import Running, wait_gone
+from running_support import Running, kill, wait_gone
 from support import Result, wait_for
 
 MakeRunning = Callable[..., Running]
@@ -27,6 +27,11 @@ SERVICES = """services:
   web: {command: sleep 600, processes: 2, env: {TOKEN: "very-secret"}}
   db: {command: "sh -c 'sleep 601 & wait'"}
 """
+DEAF = (
+    "  slow: {command: sh -c 'trap \"\" TERM; echo up; while :; do sleep 0.1; done',"
+    " ready: {log: up}, stop: {timeout: 100s}}\n"
+)
+"""A service whose stop takes longer than any test: until it is killed."""
 
 
 @pytest.fixture
@@ -35,7 +40,8 @@ def one(make_running: MakeRunning) -> Running:
 
 
 def ctl(one: Running, *words: str) -> Result:
-    return client("circusctl", "--endpoint", f"ipc://{socket_of(one, 'circus.sock')}", *words)
+    endpoint = f"ipc://{socket_of(one, 'circus.sock')}"
+    return client("circusctl", "--endpoint", endpoint, "--timeout", "30", *words)
 
 
 def said(one: Running, *words: str) -> str:
@@ -141,15 +147,11 @@ def test_circusctl_stops_and_starts(one: Running) -> None:
 
 
 def test_circusctl_stops_without_waiting(make_running: MakeRunning) -> None:
-    """circusctl itself waits for five seconds at most; the stop of this one takes longer."""
-    one = make_running(
-        "services:\n  slow: {command: sh -c 'trap \"\" TERM; echo up; while :; do sleep 0.1; done',"
-        " ready: {log: up}, stop: {timeout: 6s}}\n"
-    ).start()
-    begin = time.monotonic()
+    """circusctl itself waits for 30 seconds here; the stop of this one takes longer."""
+    one = make_running(f"services:\n{DEAF}").start()
     assert said(one, "stop", "slow") == "ok"
-    assert time.monotonic() - begin < 5
     assert said(one, "status", "slow") == "stopping"
+    kill(one.pid("slow"))
     one.until_state("slow", "stopped")
 
 
@@ -235,8 +237,8 @@ def test_events_on_a_plain_sub_socket(one: Running) -> None:
         pid = one.pid("db")
         heard.clear()
         os.kill(pid, signal.SIGKILL)
-        one.until(lambda: one.process("db")["restarts"] == 1)
-        while sub.poll(500):
+        while not heard or heard[-1][0] != "watcher.db.ready":
+            assert sub.poll(30_000), heard
             topic, body = sub.recv_multipart()
             heard.append((topic.decode(), json.loads(body)))
     assert [topic.rpartition(".")[2] for topic, _ in heard] == ["reap", "spawn", "start", "ready"]
@@ -278,19 +280,15 @@ def test_circus_top_shows_the_processes(one: Running) -> None:
 
 
 def test_requests_do_not_wait_for_each_other(make_running: MakeRunning) -> None:
-    one = make_running(
-        "services:\n  slow: {command: sh -c 'trap \"\" TERM; echo up; while :; do sleep 0.1; done',"
-        " ready: {log: up}, stop: {timeout: 4s}}\n  quick: {command: sleep 600}\n"
-    ).start()
+    one = make_running(f"services:\n{DEAF}  quick: {{command: sleep 600}}\n").start()
     raw = Raw(socket_of(one, "circus.sock"))
     try:
         slow = {"id": "slow", "command": "stop", "properties": {"name": "slow", "waiting": True}}
         raw.send(json.dumps(slow).encode())
-        begin = time.monotonic()
         restart = {"id": "quick", "command": "restart", "properties": {"name": "quick", "waiting": True}}
         assert raw.ask(restart)["status"] == "ok"
-        assert time.monotonic() - begin < 3
         assert one.process("slow")["state"] == "stopping"
+        kill(one.pid("slow"))
     finally:
         raw.close()
 
@@ -371,9 +369,7 @@ def test_huge_and_half_and_slow_clients(one: Running) -> None:
         for number in range(3000):
             # Nobody reads the answers: they must not pile up.
             flood.send(json.dumps({"id": number, "command": "stats"}).encode())
-        begin = time.monotonic()
         assert said(one, "numwatchers") == "2"
-        assert time.monotonic() - begin < 5
         assert one.ampzero("status", one.folder).code == 0
     finally:
         huge.close()

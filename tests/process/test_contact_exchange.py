@@ -47,10 +47,10 @@ def server(path: Path, speak: Speak) -> Iterator[Path]:
         with suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        thread.join(10)
+        thread.join(60)
 
 
-def get(path: Path, speak: Speak, timeout: float = 5, **more: Any) -> Answer:
+def get(path: Path, speak: Speak, timeout: float = 30, **more: Any) -> Answer:
     with server(path / "s", speak) as at:
         return asyncio.run(ContactClient(at).call("host-7", "/x", timeout=timeout, **more))
 

@@ -73,7 +73,7 @@ def ask(port: int, request: str, certificate: tuple[Path, Path] | None = None) -
     context.verify_mode = ssl.CERT_NONE
     if certificate:
         context.load_cert_chain(*certificate)
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as raw, context.wrap_socket(raw) as secure:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as raw, context.wrap_socket(raw) as secure:
         secure.sendall(request.replace("\n", "\r\n").encode())
         found = b""
         while piece := secure.recv(65536):

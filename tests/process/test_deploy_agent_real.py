@@ -59,7 +59,7 @@ class Users:
 
     def __exit__(self, *_: object) -> None:
         self._end.set()
-        self._thread.join(20)
+        self._thread.join(60)
 
     def _ask_on(self) -> None:
         while not self._end.is_set():
@@ -75,7 +75,7 @@ def get(port: int) -> str:
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=30, context=context)
     try:
         connection.request("GET", "/version/")
         answer = connection.getresponse()

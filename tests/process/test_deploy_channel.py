@@ -66,7 +66,7 @@ def ask(transport: Transport, root: Path, op: str = "nothing-of-this-name") -> s
     channel = Channel.open(transport, str(root), name="host-1")
     try:
         with pytest.raises(AmpzeroError) as caught:
-            channel.call(op, timeout=20)
+            channel.call(op, timeout=60)
         return caught.value.message
     finally:
         channel.close()
@@ -219,7 +219,7 @@ def test_an_agent_that_is_killed_is_unreachable(opener: Callable[[], Transport],
     with pytest.raises(UnreachableError, match=r"host-1: .*: the connection was lost"):
         for _ in range(100_000):
             try:
-                channel.call("nothing", timeout=20)
+                channel.call("nothing", timeout=60)
             except UnreachableError:
                 raise
             except AmpzeroError:
@@ -237,7 +237,7 @@ def test_an_agent_ends_with_its_channel(opener: Callable[[], Transport], root: P
 def test_what_is_too_long_to_ask_is_said_and_the_channel_stays(root: Path, bin_folder: Path) -> None:
     channel = Channel.open(LocalTransport(), str(root), name="host-1")
     with pytest.raises(AmpzeroError, match=r"host-1: cannot ask for put: .* too long"):
-        channel.call("put", b"x" * ((1 << 20) + 1), timeout=5)
+        channel.call("put", b"x" * ((1 << 20) + 1), timeout=30)
     with pytest.raises(AmpzeroError, match="knows no operation"):
-        channel.call("nothing", timeout=5)
+        channel.call("nothing", timeout=30)
     channel.close()

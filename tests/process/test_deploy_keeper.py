@@ -344,7 +344,7 @@ def test_an_agent_killed_at_any_time_is_taken_up_again_by_a_coordinator(
     for turn in range(30):
         process = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
-            _, errors = process.communicate(timeout=30 if turn > 20 else chance.uniform(0.05, 1.5))
+            _, errors = process.communicate(timeout=60 if turn > 20 else chance.uniform(0.05, 1.5))
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
@@ -397,10 +397,10 @@ def test_the_keeper_is_a_process_that_starts_restarts_and_leaves_the_instance_al
         assert wait_for(lambda: site.pid() and site.runs(site.pid())), log(site)
         assert site.serving == manifest["release"]
         second = start_keeper(site)
-        assert second.wait(20) == 0, "there is one keeper"
+        assert second.wait(60) == 0, "there is one keeper"
         pid = site.pid()
         keeper.send_signal(signal.SIGTERM)
-        assert keeper.wait(20) == 0
+        assert keeper.wait(60) == 0
         assert site.runs(pid)
         assert not durable.is_held(site.layout.keeper_lock)
         assert "keeper ends" in log(site)
@@ -422,7 +422,7 @@ def test_the_keeper_goes_over_to_a_new_agent(site: Site) -> None:
         assert f"keeper {keeper.pid} begins" in log(site).splitlines()[-1]
     finally:
         keeper.terminate()
-        assert keeper.wait(20) == 0
+        assert keeper.wait(60) == 0
 
 
 def log(site: Site) -> str:

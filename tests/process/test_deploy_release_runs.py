@@ -111,7 +111,7 @@ class Host:
 def fetch(url: str) -> str:
     unchecked = ssl.create_default_context()
     unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
-    with urllib.request.urlopen(url, timeout=10, context=unchecked) as answer:  # noqa: S310 -- it is https
+    with urllib.request.urlopen(url, timeout=30, context=unchecked) as answer:  # noqa: S310 -- it is https
         text: str = answer.read().decode()
         return text
 

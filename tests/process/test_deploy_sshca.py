@@ -45,7 +45,7 @@ class Place:
         done = subprocess.run(
             ["ssh", "-F", "none", "-i", self.key, "-p", str(self.sshd.port), "-o", "BatchMode=yes",
              "-o", "IdentitiesOnly=yes", "-o", f"UserKnownHostsFile={self.sshd.known_hosts()}",
-             f"{self.sshd.user}@127.0.0.1", "echo in"], capture_output=True, text=True, timeout=30,
+             f"{self.sshd.user}@127.0.0.1", "echo in"], capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         return done.stdout == "in\n"
 

@@ -35,7 +35,7 @@ from lib.supervisor.spec import Domain, Probe
 MakeRunning = Callable[..., Running]
 
 
-def look(domain: Domain, target: str, timeout: float = 2.0) -> str:
+def look(domain: Domain, target: str, timeout: float = 10) -> str:
     """The facts, or what is wrong with a `!` before it."""
     try:
         return asyncio.run(probes.ask(Probe(kind="tcp", domain=domain, target=target, timeout=timeout)))
@@ -80,7 +80,7 @@ def answering(answer: bytes) -> Iterator[int]:
         thread.start()
         yield server.getsockname()[1]
         server.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
+        thread.join(60)
 
 
 def test_redis_tells_its_role_and_memory_and_who_follows(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_postgres_is_ready_when_pg_isready_says_so(cluster: tuple[Path, int], tm
             shutting = "!postgres takes no connections: the database system is shutting down"
             assert wait_for(lambda: look("postgres", by_port) == shutting), look("postgres", by_port)
             assert not is_ready()
-        server.wait(20)
+        server.wait(60)
     assert look("postgres", by_port) == f"!{by_port}: connection refused"
 
 

@@ -67,7 +67,7 @@ def test_a_supervisor_that_is_killed_while_it_waits_is_named(make_running: MakeR
     with slow_plan(one) as (starter, waiting):
         os.kill(waiting, signal.SIGKILL)
         (one.folder / "variables").write_text("A=b\n")
-        assert starter.wait(20) == 1
+        assert starter.wait(60) == 1
         assert starter.stderr is not None
         assert b"the supervisor ended before it was ready" in starter.stderr.read()
     assert one.ampzero("status", one.folder).code == 10
@@ -77,7 +77,7 @@ def test_a_plan_that_fails_says_why_and_leaves_no_process(make_running: MakeRunn
     one = make_running(WAITS_FOR_ITS_PLAN)
     with slow_plan(one) as (starter, waiting):
         (one.folder / "variables").write_text("no variable\n")
-        assert starter.wait(20) == 4
+        assert starter.wait(60) == 4
         # It has been waited for, too: not even a zombie is left.
         assert not Path(f"/proc/{waiting}").exists()
         assert starter.stderr is not None

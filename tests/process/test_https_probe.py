@@ -39,14 +39,14 @@ def certificate(folder: Path) -> None:
 def config(port: int, status: int, deadline: str) -> str:
     return (
         f"services:\n  web: {{command: [{sys.executable}, app.py, '{status}'], port: {port}, "
-        f"ready: {{http: 'https://127.0.0.1:{port}/page', deadline: {deadline}}}}}\n"
+        f"ready: {{http: 'https://127.0.0.1:{port}/page', timeout: 10s, deadline: {deadline}}}}}\n"
     )
 
 
 def test_a_server_that_answers_over_tls_is_ready(
     make_running: MakeRunning, free_port: Callable[[], int]
 ) -> None:
-    one = make_running(config(free_port(), 204, "20s"), {"app.py": SERVER})
+    one = make_running(config(free_port(), 204, "60s"), {"app.py": SERVER})
     certificate(one.folder)
     one.start()
     assert one.process("web")["state"] == "ready"
@@ -56,7 +56,7 @@ def test_a_server_that_answers_500_is_not_and_the_error_names_the_address(
     make_running: MakeRunning, free_port: Callable[[], int]
 ) -> None:
     port = free_port()
-    one = make_running(config(port, 500, "1s"), {"app.py": SERVER})
+    one = make_running(config(port, 500, "8s"), {"app.py": SERVER})
     certificate(one.folder)
     done = one.run()
     assert done.code == 6

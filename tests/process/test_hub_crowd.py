@@ -15,7 +15,8 @@ from hub_support import LIFTED, serving
 from identity_support import Party
 
 MANY = 1000
-ROUNDS = 30
+ROUNDS = 200
+"""Times to come again, at most: how many it takes are those that a slow hub sends away."""
 
 
 async def send(port: int, note: bytes) -> tuple[int, float, bytes]:

@@ -110,7 +110,7 @@ def test_killed_at_any_moment(folder: Path) -> None:
         # Not a wait for something: the random moment of the kill is what is tested.
         time.sleep(dice.uniform(0.01, 0.4))
         process.kill()
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=60)
         lines = out.split("\n")[:-1]
         new = [line.split()[1] for line in lines if line.startswith("id ")]
         assert len(set(new)) == len(new)

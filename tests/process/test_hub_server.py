@@ -203,7 +203,7 @@ def test_what_is_refused(hub: Served, method: str, path: str, body: bytes | None
 
 
 def test_a_body_that_never_ends_is_cut_off(hub: Served) -> None:
-    with socket.create_connection(("127.0.0.1", hub.port), timeout=20) as raw:
+    with socket.create_connection(("127.0.0.1", hub.port), timeout=60) as raw:
         raw.sendall(b"POST /v1/ids HTTP/1.1\r\nHost: hub\r\nTransfer-Encoding: chunked\r\n\r\n")
         got = b""
         try:
@@ -375,7 +375,7 @@ def test_behind_nginx_as_the_documentation_has_it(tmp_path: Path) -> None:
             client.prove(host_id)
         finally:
             nginx.terminate()
-            nginx.wait(20)
+            nginx.wait(60)
 
 
 def test_a_certificate_of_its_own_that_is_renewed(tmp_path: Path) -> None:
@@ -404,7 +404,7 @@ def test_a_stop_lets_open_requests_end(tmp_path: Path) -> None:
     with serving(tmp_path / "hub") as hub:
         client, user = hub.client(), Party()
         body = str(user.first.note).encode()
-        with socket.create_connection(("127.0.0.1", hub.port), timeout=20) as raw:
+        with socket.create_connection(("127.0.0.1", hub.port), timeout=60) as raw:
             head = f"POST /v1/ids HTTP/1.1\r\nHost: hub\r\nContent-Length: {len(body)}\r\n\r\n"
             raw.sendall(head.encode() + body[:100])
             assert wait_for(lambda: hub.ask("GET", "/v1/hub")[0] == 200)
@@ -412,7 +412,7 @@ def test_a_stop_lets_open_requests_end(tmp_path: Path) -> None:
             ended.start()
             raw.sendall(body[100:])
             assert b" 200 " in raw.recv(65536).split(b"\r\n")[0]
-        ended.join(30)
+        ended.join(60)
         assert hub.process.returncode == 0
     with serving(tmp_path / "hub", port=hub.port) as again:
         assert again.reference == hub.reference

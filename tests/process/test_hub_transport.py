@@ -59,7 +59,7 @@ def test_a_slow_server_has_one_deadline_for_all(speak: Speak) -> None:
         began = time.monotonic()
         with pytest.raises(AmpzeroError) as caught:
             Transport(url, deadline=0.8).ask("GET", "/")
-    assert 0.7 < time.monotonic() - began < 10, caught.value  # the upper bound is not about speed
+    assert 0.7 < time.monotonic() - began < 60, caught.value  # the upper bound is not about speed
     assert isinstance(caught.value, UnreachableError | TrustError)
 
 
@@ -101,7 +101,7 @@ def test_ten_megabytes_are_not_read(head: str) -> None:
 )
 def test_garbage_is_one_clear_error(raw: bytes) -> None:
     with bad_server(says(raw)) as url, pytest.raises((TrustError, UnreachableError)) as caught:
-        Transport(url, deadline=5).ask("GET", "/v1/hub")
+        Transport(url).ask("GET", "/v1/hub")
     assert "\n" not in caught.value.message
     assert len(caught.value.message) < 200
 

@@ -54,7 +54,7 @@ class Child:
         )  # fmt: skip
         assert self.process.stdout is not None
         if self.process.stdout.readline() != "go\n":
-            _, errors = self.process.communicate(timeout=30)
+            _, errors = self.process.communicate(timeout=60)
             raise AssertionError(errors)
 
     def go(self) -> None:
@@ -69,7 +69,7 @@ class Child:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=60)
 
 
 def ids(data: Path) -> set[str]:
@@ -169,7 +169,7 @@ def test_killed_before_each_of_its_steps_in_turn(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         child = Child(program, data, folder, "", str(step))
         child.go()
-        out, errors = child.process.communicate(timeout=30)
+        out, errors = child.process.communicate(timeout=60)
         assert child.process.returncode in (0, -9), errors
         if child.process.returncode == 0:
             assert out.split() == ["user-1", "host-1"]

@@ -22,7 +22,7 @@ SPKI_PREFIX = bytes.fromhex("302a300506032b6570032100")
 
 def run(*argv: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(part) for part in argv], capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL,
+        [str(part) for part in argv], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
         env={**os.environ, **(env or {})},
     )  # fmt: skip
 
@@ -110,7 +110,7 @@ def test_ssh_keygen_signs_with_our_key_and_we_read_its_keys(tmp_path: Path, pass
         judged = subprocess.run(
             ["ssh-keygen", "-Y", "verify", "-n", "test", "-I", "someone", "-f", str(tmp_path / "allowed"),
              "-s", str(tmp_path / "text.sig")],
-            stdin=text, capture_output=True, text=True, timeout=30,
+            stdin=text, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
     assert judged.returncode == 0, judged.stderr
 
@@ -123,7 +123,7 @@ def test_the_documented_commands_work(tmp_path: Path, identities: Identities) ->
     for file in ("user-1", "host-1"):
         done = subprocess.run(
             ["sh", "-euc", script.replace("user-1", file)],
-            cwd=identities.folder, capture_output=True, text=True, timeout=30,
+            cwd=identities.folder, capture_output=True, text=True, timeout=60,
             env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -59,7 +59,7 @@ class Place:
              "-o", "IdentitiesOnly=yes", "-o", f"UserKnownHostsFile={self.known}",
              "-o", "GlobalKnownHostsFile=none", "-o", "StrictHostKeyChecking=yes",
              f"{self.sshd.user}@127.0.0.1", "echo in"],
-            capture_output=True, text=True, timeout=30,
+            capture_output=True, text=True, timeout=60,
         )  # fmt: skip
 
     def let_in(self) -> bool:
@@ -155,7 +155,7 @@ def test_ssh_keygen_reads_what_we_write(place: Place, tmp_path: Path) -> None:
 def test_ssh_keygen_asks_our_list(place: Place, tmp_path: Path) -> None:
     def revoked(path: Path) -> bool:
         done = subprocess.run(
-            ["ssh-keygen", "-Q", "-f", place.list, path], capture_output=True, text=True, timeout=30
+            ["ssh-keygen", "-Q", "-f", place.list, path], capture_output=True, text=True, timeout=60
         )
         assert done.returncode in (0, 1) and not done.stderr.replace("REVOKED", ""), done.stderr
         return "REVOKED" in done.stdout

@@ -28,7 +28,7 @@ ADDRESSES = ("127.0.0.1", "127.1.2.3", "::1")
 
 def run(*argv: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(part) for part in argv], capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
+        [str(part) for part in argv], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
     )
 
 
@@ -104,7 +104,7 @@ def tls_server(folder: Path, address: str = "127.0.0.1") -> Iterator[int]:
                 with plain:
                     if ended.is_set():
                         return
-                    plain.settimeout(10)
+                    plain.settimeout(30)
                     try:
                         with context.wrap_socket(plain, server_side=True) as stream:
                             stream.recv(4096)
@@ -118,8 +118,8 @@ def tls_server(folder: Path, address: str = "127.0.0.1") -> Iterator[int]:
             yield listener.getsockname()[1]
         finally:
             ended.set()
-            socket.create_connection((address, listener.getsockname()[1]), timeout=10).close()
-            thread.join(timeout=10)
+            socket.create_connection((address, listener.getsockname()[1]), timeout=30).close()
+            thread.join(60)
 
 
 def curl(*argv: str | Path) -> subprocess.CompletedProcess[str]:

@@ -188,13 +188,13 @@ def test_a_key_vanishes_when_it_expires(store: KeyspaceClient) -> None:
     store.set("kept", "1")
     store.set("freed", "1")
     for key in ("gone", "kept", "freed"):
-        assert store.setexpiry(key, 2)
+        assert store.setexpiry(key, 5)
     assert store.add("gone", 1) == 2, "keeps its expiry"
     store.set("kept", "2")
     assert store.rename("gone", "renamed"), "keeps its expiry, too"
     assert store.clearexpiries("freed") == 1
     began = time.monotonic()
-    wait_until(lambda: store.get("renamed") is None, 10, "expired")
+    wait_until(lambda: store.get("renamed") is None, what="expired")
     assert time.monotonic() - began > 0.5
     assert store.get("kept") == b"2"
     assert store.get("freed") == b"1"
@@ -245,15 +245,17 @@ def test_the_second_endpoint_serves_when_the_first_is_gone(url: str) -> None:
 def test_a_silent_server_takes_no_longer_than_the_deadline() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         client = KeyspaceClient(f"http://127.0.0.1:{silent.getsockname()[1]}", deadline=0.3)
-        began = time.monotonic()
         with pytest.raises(UnavailableError, match=r"no answer within 0\.3 s"):
             client.testandset("k", "a", "b")
-        assert time.monotonic() - began < 1, "a write that may have been done is not sent again"
+        silent.accept()[0].close()
+        silent.setblocking(False)
+        with pytest.raises(BlockingIOError):  # a write that may have been done is not sent again
+            silent.accept()
 
 
 def test_it_rides_over_a_restart(tmp_path: Path) -> None:
     service = service_of(instance_at(tmp_path), "keyspace")
-    client = KeyspaceClient(service.environment()["KEYSPACE_URL"], deadline=5)
+    client = KeyspaceClient(service.environment()["KEYSPACE_URL"], deadline=10)
     with running(service) as run:
         client.set("k", "v")
         run.stop()

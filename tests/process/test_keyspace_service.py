@@ -43,7 +43,7 @@ def test_pages_of_other_sites_are_refused(tmp_path: Path) -> None:
             ({"Host": "rebound.example"}, 421),
             ({"Origin": "https://evil.example"}, 200),
         ):
-            connection = http.client.HTTPConnection(address.netloc, timeout=5)
+            connection = http.client.HTTPConnection(address.netloc, timeout=30)
             connection.request("POST", "/v3/kv/range", '{"key": "YQ=="}', headers)
             answer = connection.getresponse()
             assert answer.status == status
@@ -92,11 +92,11 @@ def test_three_members_go_on_without_one(tmp_path: Path) -> None:
                 return False
             return True
 
-        wait_until(can_write, 30, "a leader")
+        wait_until(can_write, 60, "a leader")
         master = client.getmaster()
         etcds[master].kill()
         etcds[master].wait()
-        wait_until(can_write, 30, "the next leader")
+        wait_until(can_write, 60, "the next leader")
         assert client.getmaster() not in ("", master)
         assert client.get("k") == b"v"
     finally:

@@ -125,6 +125,7 @@ def test_another_user_is_not_in_roots_home_and_can_say_that_it_is_ready(make_run
         f"    limits: {{user: {who.pw_name}}}\n    ready: {{notify: true}}\n"
         f"    env: {{PROGRAM: {json.dumps(ANOTHER)}}}\n"
     ).start()
+    one.until(lambda: len(one.output("web")) == 4 and one.output("web", "err"))
     (first, names, anew, socket), (too,) = one.output("web"), one.output("web", "err")
     assert first == f"ids {who.pw_uid} {who.pw_gid} {groups_of(who)}".encode()
     assert names == f"names {who.pw_dir} {who.pw_name} {who.pw_name} {who.pw_shell}".encode()
@@ -156,6 +157,7 @@ def test_what_a_service_says_of_its_home_goes_before_the_users(make_running: Mak
         "  shown: {command: sh -c 'echo there >/dev/stdout; exec sleep 600', cwd: /, pty: true,"
         f" limits: {{user: {who.pw_name}}}}}\n"
     ).start()
+    one.until(lambda: all(one.output(name) for name in ("own", "number", "shown")))
     assert one.output("own") == [f"/var/empty {who.pw_name}".encode()]
     assert one.output("number") == [b"/"]
     assert one.output("probed", "err") == [who.pw_dir.encode()]
@@ -275,7 +277,8 @@ def test_an_ordinary_users_processes_are_bounded_by_its_rlimit(tmp_path: Path) -
     try:
         one.start(cwd=folder)
         one.until(lambda: any(b"fork" in line for line in one.output("web", "err")))
-        assert 15 < len(one.output("web")) < 30
+        one.until(lambda: len(one.output("web")) > 15)
+        assert len(one.output("web")) < 30
         assert one.stop().code == 0
         assert not carrying(f"AMPZERO_VAR={one.var}")
     finally:

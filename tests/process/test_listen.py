@@ -60,13 +60,13 @@ def test_processes_share_it_and_a_restart_keeps_who_waits(
         f"services:\n  web: {{command: {PYTHON} app.py, processes: 2, listen: {port}}}\n", {"app.py": ANSWER}
     ).start()
     assert one.stop("web").code == 0
-    with socket.create_connection(("127.0.0.1", port), 5) as client:
+    with socket.create_connection(("127.0.0.1", port), 30) as client:
         client.settimeout(20)
         assert one.ampzero("start", one.folder, "web").code == 0
         assert client.recv(3) == b"yes"
     kill(*(old := [one.pid("web.1"), one.pid("web.2")]))
     assert all(wait_gone(pid) for pid in old)
-    with socket.create_connection(("127.0.0.1", port), 5) as client:
+    with socket.create_connection(("127.0.0.1", port), 30) as client:
         client.settimeout(20)
         assert client.recv(3) == b"yes"
 
@@ -92,7 +92,7 @@ def test_ipv6(make_running: MakeRunning, free_port: Callable[[], int]) -> None:
     one = make_running(
         f"services:\n  web: {{command: {PYTHON} app.py, listen: '[::1]:{port}'}}\n", {"app.py": ANSWER}
     ).start()
-    with socket.create_connection(("::1", port), 5) as client:
+    with socket.create_connection(("::1", port), 30) as client:
         assert client.recv(3) == b"yes"
     assert one.stop().code == 0
 
@@ -109,12 +109,12 @@ def test_a_program_that_moved_its_socket_away_gives_it_back_after_a_crash(
         f"services:\n  web: {{command: {PYTHON} app.py, listen: {port}}}\n",
         {"app.py": app.replace("listener = socket.socket(fileno=3)\n", "")},
     ).start()
-    with socket.create_connection(("127.0.0.1", port), 5) as client:
+    with socket.create_connection(("127.0.0.1", port), 30) as client:
         assert client.recv(3) == b"yes"
     kill(one.supervisor)
     one.until(lambda: one.run().code == 0)
     kill(old := one.pid("web"))
     assert wait_gone(old)
-    with socket.create_connection(("127.0.0.1", port), 5) as client:
+    with socket.create_connection(("127.0.0.1", port), 30) as client:
         client.settimeout(20)
         assert client.recv(3) == b"yes"

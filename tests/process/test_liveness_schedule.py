@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from running_support import Running
+from running_support import Running, kill, wait_gone
 
 MakeRunning = Callable[..., Running]
 
@@ -113,13 +113,12 @@ def test_one_at_a_time(make_running: MakeRunning) -> None:
     pid = one.pid("cron")
     assert one.ampzero("start", one.folder, "cron").code == 0
     assert one.pid("cron") == pid
+    one.until(lambda: one.output("cron"))
     assert one.stop("cron").code == 0
     assert one.output("cron") == [b"ran"]
 
 
 def test_how_the_last_run_ended_is_known_after_a_crash(make_running: MakeRunning) -> None:
-    from running_support import kill, wait_gone
-
     one = make_running(
         "services:\n  web: {command: sleep 600}\n  cron: {command: sh -c 'exit 7', schedule: '0 0 29 2 *'}\n"
     ).start()

@@ -141,7 +141,7 @@ def test_http_by_option(free_port: Callable[[], int]) -> None:
 
 
 def get(url: str) -> tuple[str, str]:
-    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 -- our own address
+    with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 -- our own address
         return answer.read().decode(), answer.headers["Content-Type"]
 
 

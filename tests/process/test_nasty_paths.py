@@ -40,7 +40,7 @@ def whole(ampzero: Ampzero, place: Path) -> Iterator[tuple[Running, int]]:
 
 def get(port: int, path: str) -> tuple[int, bytes]:
     context = ssl._create_unverified_context()  # noqa: S323 -- a certificate of a CA made for this test
-    connection = http.client.HTTPSConnection("localhost", port, timeout=20, context=context)
+    connection = http.client.HTTPSConnection("localhost", port, timeout=60, context=context)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

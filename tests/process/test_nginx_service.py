@@ -38,7 +38,7 @@ class NodeHandler(BaseHTTPRequestHandler):
             self.send_header("X-Accel-Buffering", "no")
             self.end_headers()
             self.wfile.write(b"data: first\n\n")
-            self.server.asked.wait(10)  # type: ignore[attr-defined]  # set by node()
+            self.server.asked.wait(60)  # type: ignore[attr-defined]  # set by node()
             self.close_connection = True
             return
         if self.headers.get("Upgrade"):
@@ -110,7 +110,7 @@ class Site:
         self, path: str, method: str = "GET", headers: dict[str, str] | None = None, host: str = "127.0.0.1"
     ) -> tuple[int, http.client.HTTPMessage, str]:
         connection = http.client.HTTPSConnection(
-            host, self.port, timeout=10, context=trusting(self.certificate[0])
+            host, self.port, timeout=30, context=trusting(self.certificate[0])
         )
         try:
             connection.request(method, path, headers=headers or {})
@@ -196,7 +196,7 @@ def test_one_of_two_processes_gone(tmp_path: Path) -> None:
 def test_an_event_stream_is_not_held_back(site: Site) -> None:
     with running(site.nginx, site.given), node(site.sockets[0]) as server:
         connection = http.client.HTTPSConnection(
-            "127.0.0.1", site.port, timeout=5, context=trusting(site.certificate[0])
+            "127.0.0.1", site.port, timeout=30, context=trusting(site.certificate[0])
         )
         connection.request("GET", "/events")
         answer = connection.getresponse()
@@ -212,7 +212,7 @@ def test_a_web_socket_is_upgraded(site: Site) -> None:
             f"GET /ws HTTP/1.1\r\nHost: localhost:{site.port}\r\nUpgrade: websocket\r\n"
             "Connection: Upgrade\r\n\r\n"
         )
-        with socket.create_connection(("127.0.0.1", site.port), 5) as plain:
+        with socket.create_connection(("127.0.0.1", site.port), 30) as plain:
             context = trusting(site.certificate[0])
             with context.wrap_socket(plain, server_hostname="localhost") as one:
                 one.sendall(asked.encode())
@@ -221,7 +221,7 @@ def test_a_web_socket_is_upgraded(site: Site) -> None:
 
 def test_plain_http_is_sent_to_https(site: Site) -> None:
     with running(site.nginx, site.given):
-        connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=30)
         connection.request("GET", "/a?b=c", headers={"Host": f"localhost:{site.port}"})
         answer = connection.getresponse()
         assert answer.status == 308
@@ -241,7 +241,7 @@ def test_tls_versions_and_http2(site: Site, version: ssl.TLSVersion, accepted: b
     context.set_alpn_protocols(["h2", "http/1.1"])
     with (
         running(site.nginx, site.given),
-        socket.create_connection(("127.0.0.1", site.port), 5) as plain,
+        socket.create_connection(("127.0.0.1", site.port), 30) as plain,
     ):
         if not accepted:
             with pytest.raises(ssl.SSLError):

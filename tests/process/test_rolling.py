@@ -102,7 +102,7 @@ def asker(port: int, *, keep: bool) -> Callable[[], None]:
     def ask() -> None:
         connection = getattr(local, "connection", None)
         if connection is None:
-            connection = http.client.HTTPSConnection("localhost", port, timeout=20, context=context)
+            connection = http.client.HTTPSConnection("localhost", port, timeout=60, context=context)
         local.connection = connection if keep else None
         try:
             connection.request("GET", "/")
@@ -113,7 +113,7 @@ def asker(port: int, *, keep: bool) -> Callable[[], None]:
                 raise
             # An idle connection may be closed by a server that reloads: a client asks again on a new one.
             local.connection = None
-            again = http.client.HTTPSConnection("localhost", port, timeout=20, context=context)
+            again = http.client.HTTPSConnection("localhost", port, timeout=60, context=context)
             again.request("GET", "/")
             answer = again.getresponse()
             answer.read()
@@ -206,10 +206,10 @@ def test_a_restart_loses_no_connection(make_running: MakeRunning, address: str) 
     def connect() -> bytes:
         if address == "unix":
             with socket.socket(socket.AF_UNIX) as client:
-                client.settimeout(10)
+                client.settimeout(30)
                 client.connect(str(one.folder / "web.sock"))
                 return client.recv(100)
-        with socket.create_connection(("127.0.0.1", port), 10) as client:
+        with socket.create_connection(("127.0.0.1", port), 30) as client:
             return client.recv(100)
 
     def ask() -> None:
@@ -333,11 +333,11 @@ def test_a_kill_of_the_supervisor_in_an_overlap_leaves_the_old_process(
     new = one.service("web")["processes"][1]["pid"]
     kill(supervisor := one.supervisor)
     assert wait_gone(supervisor)
-    asking.join(20)
+    asking.join(60)
     assert one.run().code == 0
     assert one.pid("web") == old
     assert wait_gone(new)
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", port), 30) as client:
         assert client.recv(9) == b"1"
 
 
@@ -389,7 +389,7 @@ def poster(port: int) -> Callable[[], None]:
     context = ssl._create_unverified_context()  # noqa: S323 -- a certificate of a CA made for this test
 
     def post() -> None:
-        connection = http.client.HTTPSConnection("localhost", port, timeout=20, context=context)
+        connection = http.client.HTTPSConnection("localhost", port, timeout=60, context=context)
         try:
             connection.request("POST", "/no-such-page", b"x" * 1000)
             answer = connection.getresponse()

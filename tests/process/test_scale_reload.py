@@ -215,9 +215,9 @@ def test_an_address_that_nobody_names_any_more_is_closed(
 
     old, new = free_port(), free_port()
     one = make_running(f"services:\n  web: {{command: sleep 600, listen: {old}}}\n").start()
-    socket.create_connection(("127.0.0.1", old), 5).close()
+    socket.create_connection(("127.0.0.1", old), 30).close()
     change(one, f"  web: {{command: sleep 600, listen: {new}}}\n")
     assert one.ampzero("reload", one.folder).code == 0
-    socket.create_connection(("127.0.0.1", new), 5).close()
+    socket.create_connection(("127.0.0.1", new), 30).close()
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", old), 5)
+        socket.create_connection(("127.0.0.1", old), 30)

@@ -5,11 +5,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import wait_for
 
 AMPZERO = Path(sys.executable).with_name("ampzero")
 APP = """
@@ -49,19 +49,19 @@ class Instance:
         return server
 
     def ready(self, server: subprocess.Popen[bytes]) -> None:
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
+        def answers() -> bool:
             assert server.poll() is None, server.communicate()
             try:
                 self.ask("/").close()
-                return
             except (FileNotFoundError, ConnectionRefusedError):
-                time.sleep(0.02)
-        raise AssertionError("not ready")
+                return False
+            return True
+
+        assert wait_for(answers), "not ready"
 
     def ask(self, path: str) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(10)
+        connection.settimeout(30)
         try:
             connection.connect(str(self.socket))
         except OSError:
@@ -123,7 +123,7 @@ def test_a_stale_socket_is_replaced_and_a_live_one_is_not(instance: Instance) ->
     second = instance.start()
     instance.ready(second)
     third = instance.start()
-    assert third.wait(20) == 7
+    assert third.wait(60) == 7
     assert b"another server listens" in third.communicate()[1]
     instance.ask("/").close()
 
@@ -142,7 +142,7 @@ def test_code_that_fails_is_named_with_its_line(
 ) -> None:
     instance.write(text)
     server = instance.start()
-    said = server.communicate(timeout=20)[1]
+    said = server.communicate(timeout=60)[1]
     assert server.returncode == 4
     last = said.splitlines()[-1]
     assert last.startswith(b"ampzero: error: ") and says in last
@@ -156,7 +156,7 @@ def test_code_that_fails_is_named_with_its_line(
 def test_no_application(instance: Instance, text: str, says: bytes) -> None:
     instance.write(text)
     server = instance.start()
-    assert says in server.communicate(timeout=20)[1]
+    assert says in server.communicate(timeout=60)[1]
     assert server.returncode == 4
 
 
@@ -167,7 +167,7 @@ def test_a_start_up_that_fails(instance: Instance) -> None:
         "app = Starlette(lifespan=life)\n"
     )
     server = instance.start()
-    said = server.communicate(timeout=20)[1]
+    said = server.communicate(timeout=60)[1]
     assert server.returncode == 1
     assert b"no luck" in said and b"start-up failed" in said
 
@@ -175,12 +175,12 @@ def test_a_start_up_that_fails(instance: Instance) -> None:
 def test_missing_file_long_path_and_unknown_kind(instance: Instance) -> None:
     (instance.folder / "zerodata" / "zerodata.py").unlink()
     server = instance.start()
-    assert b"is missing" in server.communicate(timeout=20)[1]
+    assert b"is missing" in server.communicate(timeout=60)[1]
     assert server.returncode == 5
     instance.write(APP)
     server = instance.start("zerodata", "--socket", "/tmp/" + "x" * 120)  # noqa: S108 -- never made
-    assert b"too long" in server.communicate(timeout=20)[1]
+    assert b"too long" in server.communicate(timeout=60)[1]
     assert server.returncode == 4
     server = instance.start("other", "--socket", "x")
-    server.communicate(timeout=20)
+    server.communicate(timeout=60)
     assert server.returncode == 2

@@ -51,7 +51,7 @@ while not stop:
     except TimeoutError:
         continue
     with connection:
-        connection.settimeout(5)
+        connection.settimeout(30)
         connection.recv(4096)
         body = os.environ.get("AMPZERO_RELEASE", "none").encode()
         connection.sendall(b"HTTP/1.0 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n%s" % (len(body), body))
@@ -108,7 +108,7 @@ def load(ask: Callable[[], bytes]) -> Iterator[list[bytes]]:
 
 
 def fetch(port: int) -> bytes:
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
         connection.request("GET", "/")
         return connection.getresponse().read()
 
@@ -288,7 +288,7 @@ def test_no_request_through_nginx_fails_and_redis_and_nginx_stay(
 
     def ask() -> bytes:
         with closing(
-            http.client.HTTPSConnection("127.0.0.1", port, timeout=20, context=unchecked)
+            http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=unchecked)
         ) as connection:
             connection.request("GET", "/_ampzero/signin")
             answer = connection.getresponse()

@@ -80,7 +80,7 @@ def test_a_stop_hears_that_the_supervisor_was_killed_meanwhile(make_running: Mak
     stopper.start()
     one.until(lambda: one.process("web")["state"] == "stopping")
     kill(supervisor)
-    stopper.join(20)
+    stopper.join(60)
     assert [done.code for done in results] == [10]
 
 
@@ -190,7 +190,7 @@ def test_the_starter_that_is_interrupted_leaves_nothing(make_running: MakeRunnin
     assert wait_for(lambda: (one.folder / "pid").exists() and (one.folder / "pid").read_text())
     pid = int((one.folder / "pid").read_text())
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130
+    assert process.wait(60) == 130
     assert not alive(pid)
     assert one.ampzero("status", one.folder).code == 10
 
@@ -203,7 +203,7 @@ def test_a_starter_that_is_killed_does_not_end_the_start(make_running: MakeRunni
     process = subprocess.Popen([one.ampzero.path, "run", one.folder], stderr=subprocess.DEVNULL)
     assert wait_for(lambda: (one.folder / "pid").exists() and (one.folder / "pid").read_text())
     process.kill()
-    process.wait(10)
+    process.wait(60)
     (one.folder / "go").touch()
     one.until(lambda: one.status()["state"] == "ready")
 
@@ -218,7 +218,7 @@ def test_a_supervisor_that_is_killed_during_the_start_leaves_nothing(make_runnin
     starter.start()
     assert wait_for(lambda: (one.folder / "pid").exists() and (one.folder / "pid").read_text())
     kill(one.supervisor)
-    starter.join(20)
+    starter.join(60)
     assert results[0].code == 1
     assert "the supervisor ended before it was ready" in results[0].err
     assert not carrying(f"AMPZERO_VAR={one.var}")

@@ -67,6 +67,7 @@ def test_the_umask_is_the_callers(make_running: MakeRunning, umask: int) -> None
     one = make_running("services:\n  web: {command: sh -c 'umask; touch made; sleep 600'}\n")
     done = subprocess.run([one.ampzero.path, "run", one.folder], umask=umask, capture_output=True, timeout=60)
     assert done.returncode == 0, done
+    one.until(lambda: one.output("web") and (one.folder / "made").exists())
     assert one.output("web") == [f"{umask:04o}".encode()]
     assert (one.folder / "made").stat().st_mode & 0o777 == 0o666 & ~umask
 
@@ -91,6 +92,7 @@ def test_the_folder_is_the_instances_or_cwd(make_running: MakeRunning) -> None:
     script.write_text("#!/bin/sh\npwd\nsleep 600\n")
     script.chmod(0o755)
     one.start()
+    one.until(lambda: all(one.output(name) for name in "abc"))
     sub = [os.fsencode(one.folder / "sub")]
     assert (one.output("a"), one.output("b"), one.output("c")) == ([os.fsencode(one.folder)], sub, sub)
 
@@ -109,7 +111,7 @@ def test_words_of_a_command_are_expanded_without_a_shell(make_running: MakeRunni
         "services:\n  web: {command: ['sh', '-c', 'echo \"$1\"; sleep 600', 'x', '${WHO} $WHO;ls $NOBODY'], "
         "env: {WHO: me}}\n"
     ).start()
-    assert one.output("web") == [b"me me;ls $NOBODY"]
+    one.until(lambda: one.output("web") == [b"me me;ls $NOBODY"])
 
 
 def test_a_program_is_found_on_the_path_of_its_own_environment(make_running: MakeRunning) -> None:
@@ -121,7 +123,7 @@ def test_a_program_is_found_on_the_path_of_its_own_environment(make_running: Mak
     config = one.folder / "amprun.yaml"
     config.write_text(config.read_text() % f"{tools}:{os.environ['PATH']}")
     one.start()
-    assert one.output("web") == [b"found"]
+    one.until(lambda: one.output("web") == [b"found"])
 
 
 def test_the_plan_is_in_no_argv_and_on_no_path(make_running: MakeRunning) -> None:

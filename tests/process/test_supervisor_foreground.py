@@ -71,7 +71,7 @@ def terminal(one: Running, *options: str) -> Iterator[Terminal]:
         one.end()
         if found.process.poll() is None:
             found.process.kill()
-            found.process.wait(10)
+            found.process.wait(60)
         os.close(found.handle)
 
 
@@ -158,7 +158,7 @@ def test_everything_that_was_written_is_shown_before_the_end(make_running: MakeR
     )
     one_is_up(one)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert b"web.1      | over" in out or b"| over" in out
     assert out.count(b"web.1") >= 500
@@ -178,9 +178,9 @@ def test_a_terminal_that_does_not_read_blocks_no_child_and_no_end(make_running: 
     try:
         assert wait_for(lambda: (one.folder / "written").exists())
         one_is_up(one)
-        assert len(one.output("web")) == 200000
+        one.until(lambda: len(one.output("web")) == 200000)
         assert one.stop().code == 0
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert process.stderr is not None
         assert b"Fatal" not in process.stderr.read()
     finally:
@@ -202,4 +202,4 @@ def test_a_reader_that_goes_away_ends_nothing(make_running: MakeRunning, tmp_pat
     one.until(lambda: len(one.output("web")) > lines + 10)
     assert one.status()["state"] == "ready"
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import socket
 import sys
-import time
 from collections.abc import Callable
 
 import pytest
+from hub_support import answer, bad_server
 from running_support import PYTHON_HANDLER, Running, alive, carrying, pids_in
 from support import unused_port
 
@@ -72,12 +72,9 @@ def test_http_wants_a_good_status(make_running: MakeRunning, address: str) -> No
 
 
 def test_http_that_answers_404_is_not_ready(make_running: MakeRunning) -> None:
-    one = make_running(
-        f"services:\n  web: {{command: {PYTHON} app.py 127.0.0.1 $PORT, port: auto, "
-        "ready: {http: /other, deadline: 1s}}\n",
-        {"app.py": PYTHON_HANDLER},
-    )
-    done = one.run()
+    with bad_server(lambda connection, _: connection.sendall(answer(b"", "404 Not Found"))) as url:
+        ready = f"{{http: '{url}/other', deadline: 1s}}"
+        done = make_running(f"services:\n  web: {{command: sleep 600, ready: {ready}}}\n").run()
     assert done.code == 6
     assert "/other answered 404" in done.err
 
@@ -100,7 +97,7 @@ while True:
         "{http: /, deadline: 1s, timeout: 300ms}}\n",
         {"app.py": app},
     )
-    done = one.run(timeout=20)
+    done = one.run()
     assert done.code == 6
     assert "not ready after 1 s: " in done.err
     assert "http://localhost:" in done.err
@@ -116,12 +113,10 @@ def test_tcp_sends_and_expects(make_running: MakeRunning) -> None:
 
 
 def test_tcp_with_another_answer_is_not_ready(make_running: MakeRunning) -> None:
-    port = unused_port()
-    ready = f'{{tcp: {port}, send: "PING\\r\\n", expect: "+PONG", deadline: 1s}}'
-    done = make_running(
-        f"services:\n  web: {{command: {PYTHON} app.py 127.0.0.1 {port} -NOPE, ready: {ready}}}\n",
-        {"app.py": LISTENER},
-    ).run()
+    with bad_server(lambda connection, _: connection.sendall(b"-NOPE\r\n")) as url:
+        port = url.rpartition(":")[2]
+        ready = f'{{tcp: {port}, send: "PING\\r\\n", expect: "+PONG", deadline: 1s}}'
+        done = make_running(f"services:\n  web: {{command: sleep 600, ready: {ready}}}\n").run()
     assert done.code == 6
     assert "answered '-NOPE'" in done.err
 
@@ -137,7 +132,7 @@ def test_exec_runs_in_the_surroundings_of_the_process(make_running: MakeRunning)
 def test_an_exec_that_hangs_is_ended_and_tried_again(make_running: MakeRunning) -> None:
     one = make_running(
         "services:\n  web: {command: sleep 600, ready: {exec: 'echo x >> tries; "
-        "[ $(wc -l < tries) -ge 3 ] || sleep 600', timeout: 300ms, deadline: 20s}}\n"
+        "[ $(wc -l < tries) -ge 3 ] || sleep 600', timeout: 1s, deadline: 60s}}\n"
     ).start()
     assert (one.folder / "tries").read_text().count("x") == 3
     assert len(carrying(f"AMPZERO_VAR={one.var}")) == 1
@@ -179,14 +174,14 @@ def test_notify_with_the_longest_name_in_a_deep_folder(make_running: MakeRunning
 @pytest.mark.parametrize(
     ("ready", "why"),
     [
-        ("{tcp: 1, deadline: 700ms}", "connection refused"),
-        ("{http: 'http://localhost:1/', deadline: 700ms}", "connection refused"),
-        ("{exec: 'exit 3', deadline: 700ms}", "exit code 3"),
-        ("{log: never, deadline: 700ms}", "no line of its output matched 'never'"),
-        ("{notify: true, deadline: 700ms}", "no READY=1"),
-        ("{exec: [/no/such/program], deadline: 700ms}", "cannot run /no/such/program"),
-        ("{tcp: 'unix:/no/such/socket', deadline: 700ms}", "No such file"),
-        ("{tcp: 'a..b:80', deadline: 700ms}", "a..b:80"),
+        ("{tcp: 1, deadline: 1500ms}", "connection refused"),
+        ("{http: 'http://localhost:1/', deadline: 1500ms}", "connection refused"),
+        ("{exec: 'exit 3', deadline: 1500ms}", "exit code 3"),
+        ("{log: never, deadline: 1500ms}", "no line of its output matched 'never'"),
+        ("{notify: true, deadline: 1500ms}", "no READY=1"),
+        ("{exec: [/no/such/program], deadline: 1500ms}", "cannot run /no/such/program"),
+        ("{tcp: 'unix:/no/such/socket', deadline: 1500ms}", "No such file"),
+        ("{tcp: 'a..b:80', deadline: 1500ms}", "a..b:80"),
     ],
 )
 def test_a_deadline_that_passes_ends_the_start(make_running: MakeRunning, ready: str, why: str) -> None:
@@ -195,9 +190,9 @@ def test_a_deadline_that_passes_ends_the_start(make_running: MakeRunning, ready:
         "  web: {command: sh -c 'echo $$ >> pids; echo its last words; exec sleep 600', "
         f"depends_on: [other], ready: {ready}}}\n"
     )
-    done = one.run(timeout=30)
+    done = one.run()
     assert done.code == 6
-    assert "ampzero: error: web.1 did not become ready: not ready after 0.7 s: " in done.err
+    assert "ampzero: error: web.1 did not become ready: not ready after 1.5 s: " in done.err
     assert why in done.err
     assert "its last words" in done.err
     assert "hint: ampzero logs " in done.err
@@ -215,23 +210,21 @@ def test_a_stranger_on_the_port_is_not_taken_for_the_process(make_running: MakeR
 
 
 def test_a_process_without_a_probe_must_live_a_moment(make_running: MakeRunning) -> None:
-    begin = time.monotonic()
     done = make_running("services:\n  web: {command: sh -c 'echo oops >&2; exit 7'}\n").run()
     assert done.code == 6
     assert "exit code 7" in done.err
     assert "oops" in done.err
-    assert time.monotonic() - begin < 10
 
 
 def test_a_slow_start_of_a_command_is_told_and_left_running(make_running: MakeRunning) -> None:
     one = make_running(
-        "services:\n  web: {command: sh app.sh, ready: {log: up, deadline: 1s}}\n",
+        "services:\n  web: {command: sh app.sh, ready: {log: up, deadline: 3s}}\n",
         {"fast": "", "app.sh": "[ -e fast ] && echo up; sleep 600"},
     ).start()
     (one.folder / "fast").unlink()
     done = one.ampzero("restart", one.folder, "web")
     assert done.code == 6
-    assert "web.1 did not become ready: not ready after 1 s" in done.err
+    assert "web.1 did not become ready: not ready after 3 s" in done.err
     assert one.process("web")["state"] == "starting"
     assert one.status()["state"] == "degraded"
     assert one.stop().code == 0

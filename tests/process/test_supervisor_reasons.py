@@ -53,7 +53,7 @@ def test_the_foreground_ends_gracefully_with_its_terminal(make_running: MakeRunn
         one.until((one.folder / "up").exists)
         for _ in range(times):
             os.kill(process.pid, signal.SIGHUP)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     assert (one.folder / "went").exists()
     assert not alive(web)
 

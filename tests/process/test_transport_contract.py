@@ -18,7 +18,7 @@ from deploy.transport import LocalTransport, Settings, Transport, open_transport
 from deploy.transport.base import KILLED, TAIL
 from lib.errors import StorageError, UnreachableError
 
-SOON = 10.0
+SOON = 60.0
 """Seconds that nothing here should take."""
 
 
@@ -119,8 +119,8 @@ def test_two_programs_run_at_once(transport: Transport) -> None:
 
 def test_what_takes_too_long_is_killed_and_an_error(transport: Transport, tmp_path: Path) -> None:
     pid, stop = tmp_path / "pid", tmp_path / "stop"
-    with pytest.raises(UnreachableError, match=r"sh did not end within 1 s"):
-        transport.run(["sh", "-c", f"echo $$ > {pid}; {until(stop)}"], timeout=1)
+    with pytest.raises(UnreachableError, match=r"sh did not end within 3 s"):
+        transport.run(["sh", "-c", f"echo $$ > {pid}; {until(stop)}"], timeout=3)
     if not can_kill(transport):
         stop.touch()
     assert wait_for(lambda: not alive(int(pid.read_text())))

@@ -42,7 +42,7 @@ def trusted(sshd: Sshd, *, config: Path | None = None, known_hosts: Path | None 
             key: Path | None = None) -> Settings:  # fmt: skip
     """Settings that lead to `sshd`, but for what is given."""
     return Settings(config=config or Path(os.devnull), known_hosts=known_hosts or sshd.known_hosts(),
-                    key=key or sshd.key, timeout=20)  # fmt: skip
+                    key=key or sshd.key, timeout=60)  # fmt: skip
 
 
 def greeting(address: str, settings: Settings) -> str:
@@ -380,15 +380,15 @@ class TestUnreachable:
             settings = trusted(sshd, known_hosts=tmp_path / "known")
             (tmp_path / "known").write_text(sshd.known_hosts().read_text().replace(str(sshd.port), str(port)))
             with open_transport(f"{sshd.user}@127.0.0.1:{port}", settings) as transport:
-                process = transport.start(["cat"], timeout=10)
-                process.write(b"x", time.monotonic() + 10)
-                assert process.read(1, time.monotonic() + 10) == b"x"
+                process = transport.start(["cat"], timeout=30)
+                process.write(b"x", time.monotonic() + 60)
+                assert process.read(1, time.monotonic() + 60) == b"x"
                 cut()
-                assert process.read(1, time.monotonic() + 10) == b""
+                assert process.read(1, time.monotonic() + 60) == b""
                 with pytest.raises(UnreachableError, match="connection was lost"):
-                    process.wait(time.monotonic() + 10)
+                    process.wait(time.monotonic() + 60)
                 with pytest.raises(UnreachableError, match="cannot start echo"):
-                    transport.run(["echo"], timeout=10)
+                    transport.run(["echo"], timeout=30)
 
     def test_a_door_that_is_crowded_is_knocked_at_again(self, tmp_path: Path) -> None:
         with running(tmp_path / "sshd", "MaxStartups 2:70:4") as sshd:

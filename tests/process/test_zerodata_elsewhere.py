@@ -8,10 +8,9 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import time
 from pathlib import Path
 
-from support import unused_port
+from support import unused_port, wait_for
 
 from lib.errors import NotRunningError
 from lib.signed import read_secret
@@ -84,20 +83,22 @@ def test_the_filled_folder_serves(tmp_path: Path) -> None:
     try:
         url = f"http://127.0.0.1:{port}"
         client = ZerodataClient(url, read_secret(app / "secret.key"))
-        end = time.monotonic() + 30
-        while True:
-            assert server.poll() is None and time.monotonic() < end, (tmp_path / "log").read_text()
+
+        def answers() -> bool:
+            assert server.poll() is None, (tmp_path / "log").read_text()
             try:
-                version = client.put("task", "1", {"a": 1})
-                break
+                return client.get("task", "1") is None
             except NotRunningError:
-                time.sleep(0.05)
+                return False
+
+        assert wait_for(answers), (tmp_path / "log").read_text()
+        version = client.put("task", "1", {"a": 1})
         record = client.get("task", "1")
         assert record is not None and record.version == version and record.value == {"a": 1}
         assert [one.id for one in client.query("task", [["a", "=", 1]])] == ["1"]
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)
     assert (app / "secret.key").stat().st_mode & 0o777 == 0o600
 
 

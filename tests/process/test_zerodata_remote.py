@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import wait_for
 
 TEMPLATE = Path(__file__).parents[2] / "instance_template" / "zerodata"
 AMPZERO = Path(sys.executable).with_name("ampzero")
@@ -41,10 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        end = time.monotonic() + 30
-        while not socket.is_socket():
-            assert server.poll() is None and time.monotonic() < end
-            time.sleep(0.02)
+        assert wait_for(lambda: socket.is_socket() or server.poll() is not None)
+        assert server.poll() is None
         yield made
     finally:
         server.kill()
@@ -67,7 +66,7 @@ def clean(folder: Path) -> dict[str, str]:
 def remote(folder: Path, *words: str, **environment: str) -> tuple[int, str, str]:
     ended = subprocess.run(
         [sys.executable, "zerodata/remote.py", *words], cwd=folder, env={**clean(folder), **environment},
-        capture_output=True, text=True, timeout=30,
+        capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     return ended.returncode, ended.stdout, ended.stderr
 
@@ -126,7 +125,7 @@ def test_the_shell_on_a_terminal(folder: Path) -> None:
 
     def until(text: bytes) -> None:
         nonlocal seen
-        end = time.monotonic() + 20
+        end = time.monotonic() + 30
         while text not in seen:
             assert time.monotonic() < end, seen
             if select.select([master], [], [], 0.2)[0]:
@@ -153,7 +152,7 @@ def test_the_shell_on_a_terminal(folder: Path) -> None:
         until(b'"id": "1"')
         until(b"zerodata> ")
         os.write(master, b"\x04")
-        assert shell.wait(10) == 0
+        assert shell.wait(60) == 0
     finally:
         shell.kill()
         shell.wait()

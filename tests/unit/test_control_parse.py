@@ -157,7 +157,7 @@ def test_a_mistake_in_a_command_is_answered(capfd: pytest.CaptureFixture[str]) -
 
     async def test(folder: Path, client: AsyncControlClient) -> None:
         with pytest.raises(AmpzeroError, match="a mistake"):
-            await client.call("break", timeout=5)
+            await client.call("break", timeout=30)
 
     serve(test)
     assert "ZeroDivisionError" in capfd.readouterr().err
@@ -166,7 +166,7 @@ def test_a_mistake_in_a_command_is_answered(capfd: pytest.CaptureFixture[str]) -
 def test_a_slow_command_blocks_no_other() -> None:
     async def test(folder: Path, client: AsyncControlClient) -> None:
         slow = asyncio.create_task(client.call("slow", timeout=60))
-        assert await client.call("quick", timeout=5) == ["quick", {}]
+        assert await client.call("quick", timeout=30) == ["quick", {}]
         assert not slow.done()
         slow.cancel()
 

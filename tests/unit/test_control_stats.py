@@ -37,7 +37,7 @@ def test_a_tree_is_counted_as_one() -> None:
         assert 50_000_000 < proportional(Table().members(tree.pid)) < usage.memory + 1_000_000
     finally:
         tree.stdin.close()
-        tree.wait(10)
+        tree.wait(60)
         tree.stdout.close()
     assert Table().usage(tree.pid) is None
     assert own(tree.pid) is None

@@ -193,7 +193,7 @@ def test_a_host_that_is_ready_early_hears_of_us_while_it_waits_for_a_slow_one() 
     site = site_of(env)
     heard = threading.Event()
     slow = site.hosts["h1"]
-    slow.fails = lambda op: "" if op != "start" or heard.wait(20) else "dies"
+    slow.fails = lambda op: "" if op != "start" or heard.wait(60) else "dies"
     site.hosts["h0"].on_ping = heard.set
     assert len(deploy(site, env).serving) == 3
     assert heard.is_set()

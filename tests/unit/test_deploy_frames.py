@@ -127,7 +127,7 @@ class Served:
 
     def __exit__(self, *error: object) -> None:
         self.end_input()
-        self.thread.join(10)
+        self.thread.join(60)
         for each in (self.source, self.sink, self._from):
             os.close(each)
         assert not self.thread.is_alive()
@@ -186,7 +186,7 @@ def test_what_is_no_request_ends_the_agent() -> None:
     with Served() as served:
         served.send(b"\xff" * frames.LENGTHS.size)
         assert "out of bounds" in served.answer()["error"]["message"]
-        served.thread.join(10)
+        served.thread.join(60)
         assert not served.thread.is_alive()
 
 
@@ -194,7 +194,7 @@ def test_an_operation_goes_on_when_nobody_listens_any_more() -> None:
     did, may_go_on = threading.Event(), threading.Event()
 
     def work(layout: Layout, request: dict[str, Any], body: bytes, events: Events) -> dict[str, Any]:
-        may_go_on.wait(10)
+        may_go_on.wait(60)
         for _ in range(3):
             events({"line": "to nobody"})
         did.set()
@@ -205,8 +205,8 @@ def test_an_operation_goes_on_when_nobody_listens_any_more() -> None:
     served.end_input()
     os.close(served._from)
     may_go_on.set()
-    assert did.wait(10)
-    served.thread.join(10)
+    assert did.wait(60)
+    served.thread.join(60)
     assert not served.thread.is_alive()
     os.close(served.source)
     os.close(served.sink)

@@ -138,7 +138,7 @@ def test_what_opens_its_output_anew_gets_a_pipe(tmp_path: Path) -> None:
             done = subprocess.run(words, stdout=theirs.fileno(), stderr=theirs.fileno(), check=False)
             assert done.returncode == code
         theirs.close()  # what the shell's `cat` still has to hand on ends with its own descriptor
-        ours.settimeout(10)
+        ours.settimeout(30)
         said = b"".join(iter(lambda: ours.recv(4096), b""))
     assert said.split(b"\n")[-5:] == [b"one", b"two", b"one", b"two", b""]
     assert (tmp_path / "a b.out").is_fifo()
@@ -194,7 +194,7 @@ def test_the_service_manager_is_told(abstract: bool, tmp_path: Path, monkeypatch
     name = f"@ampzero-test-{tmp_path.name}-{abstract}" if abstract else str(tmp_path / "n.sock")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(name.replace("@", "\0", 1) if abstract else name)
-        listener.settimeout(5)
+        listener.settimeout(30)
         monkeypatch.setenv("NOTIFY_SOCKET", name)
         upward.ready()
         upward.stopping()

@@ -28,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def connected(address: str) -> bool:
     one = socket.socket(socket.AF_UNIX if address.startswith("unix:") else socket.AF_INET)
     with one:
-        one.settimeout(5)
+        one.settimeout(30)
         host, _, port = address.rpartition(":")
         try:
             one.connect(address.removeprefix("unix:") if address.startswith("unix:") else (host, int(port)))
@@ -117,7 +117,7 @@ def test_ipv6(listeners: Listeners, free_port: Callable[[], int]) -> None:
         pytest.skip("no IPv6 here")
     port = free_port()
     listeners.get(f"[::1]:{port}")
-    with socket.create_connection(("::1", port), timeout=5):
+    with socket.create_connection(("::1", port), 30):
         pass
 
 

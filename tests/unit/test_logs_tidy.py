@@ -241,6 +241,6 @@ def test_two_at_a_time_do_no_harm(tmp_path: Path) -> None:
     before = list(read(tmp_path))
     argv = [sys.executable, "-I", "-S", tidy.__file__, str(tmp_path), "0", "1"]
     both = [subprocess.Popen(argv) for _ in range(2)]
-    assert [one.wait(30) for one in both] == [0, 0]
+    assert [one.wait(60) for one in both] == [0, 0]
     assert list(read(tmp_path)) == before
     assert not list(folder.glob(f"*{tidy.ASIDE}"))

@@ -139,7 +139,7 @@ def test_failures_are_said_once_in_a_while(tmp_path: Path, monkeypatch: pytest.M
         log.write(b"the last")
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(60)
     assert said == ["log records wait: the disk is full"]
     assert sink.texts()[-1] == b"the last", "what is there at the end is shipped"
 
