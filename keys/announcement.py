@@ -23,6 +23,7 @@ from datetime import datetime, timedelta
 from keys import note
 from keys.errors import TrustError
 from keys.fields import (
+    SKEW,
     Reader,
     canonical,
     moment,
@@ -39,8 +40,6 @@ SIGNER = "ampzero/host"
 PREFIX = "sha256//"
 MAX_ADDRESSES = 8
 MAX_LIFETIME = timedelta(hours=1)
-SKEW = timedelta(minutes=5)
-"""How far the clocks of hosts and hubs may be apart."""
 _REACHABLE: dict[str, bool | None] = {"yes": True, "no": False, "unknown": None}
 _PORT = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from keys.errors import TrustError
 
 MAX_BODY = 4096
 """Bytes of one signed body, signatures included: what a hub takes at most (docs/keys.md)."""
 MAX_LINES = 64
+SKEW = timedelta(minutes=5)
+"""How far the clocks of hosts and hubs may be apart."""
 
 ID = re.compile(r"(user|host)-[1-9][0-9]{0,17}")
 ORIGIN = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?(?::[1-9][0-9]{0,4})?")

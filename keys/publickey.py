@@ -24,7 +24,7 @@ class PublicKey:
             raise TrustError("an Ed25519 public key has 32 bytes")
 
     def __str__(self) -> str:
-        return f"{TYPE} {encode(_PREFIX + self.raw)}"
+        return f"{TYPE} {encode(self.blob)}"
 
     @classmethod
     def parse(cls, line: str) -> PublicKey:
@@ -41,9 +41,14 @@ class PublicKey:
         return cls(blob[len(_PREFIX) :])
 
     @property
+    def blob(self) -> bytes:
+        """As SSH writes it in its messages and files (RFC 8709, section 4)."""
+        return _PREFIX + self.raw
+
+    @property
     def fingerprint(self) -> str:
         """As `ssh-keygen -l` prints it: SHA256:… without padding."""
-        return "SHA256:" + encode(hashlib.sha256(_PREFIX + self.raw).digest()).rstrip("=")
+        return "SHA256:" + encode(hashlib.sha256(self.blob).digest()).rstrip("=")
 
     def verifies(self, signature: bytes, data: bytes) -> bool:
         """Whether `signature` (64 bytes) is this key's on `data`."""

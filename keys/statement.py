@@ -12,6 +12,7 @@ from keys import note
 from keys.chain import State
 from keys.errors import TrustError
 from keys.fields import (
+    SKEW,
     Reader,
     canonical,
     moment,
@@ -27,8 +28,6 @@ from keys.publickey import PublicKey
 
 TITLE = "ampzero/key/v1"
 LIFETIME = timedelta(days=90)
-SKEW = timedelta(minutes=5)
-"""How far a hub's clock may be from ours."""
 
 
 @dataclass(frozen=True)

@@ -109,18 +109,13 @@ class Calls:
     def find(self, method: str, path: str) -> Call | None:
         """The call; one without a function where only the method is wrong; None where there is none."""
         words = path.split("/")[1:]
-        at = (
-            2
-            if words[0] == "v1" and len(words) > 2 and words[1] in WITH_ID
-            else 1
-            if words[0] == "ids"
-            else 0
-        )
         id = ""
-        if at and len(words) > at:
-            id, words[at] = words[at], "*"
-        elif words[0] == "tile":
+        if words[0] == "tile":
             id, words = path[1:], ["tile"]
+        elif words[0] == "v1" and len(words) > 2 and words[1] in WITH_ID:
+            id, words[2] = words[2], "*"
+        elif words[0] == "ids" and len(words) > 1:
+            id, words[1] = words[1], "*"
         call = self._calls.get(("GET" if method == "HEAD" else method, *words))
         if call is None:
             return Call("none", None, "look") if tuple(words) in self._paths else None

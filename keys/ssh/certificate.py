@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from keys.errors import TrustError
+from keys.fields import utc_now
 from keys.keyfile import PrivateKey
 from keys.publickey import PublicKey
 from lib.errors import MissingError, UsageError
@@ -67,11 +68,10 @@ def user_certificate(
     for login in logins:
         if not _LOGIN.fullmatch(login):
             raise UsageError(f"{login[:64]!r} is not a login name")
-    began = now or datetime.now(UTC)
-    builder = _builder(SSHCertificateType.USER, subject, logins, began, timedelta(minutes=minutes))
-    for name in EXTENSIONS:
-        builder = builder.add_extension(name, b"")
-    return _sign(ca, builder, f"{issuer} {','.join(logins)}", began + timedelta(minutes=minutes))
+    return _certified(
+        ca, SSHCertificateType.USER, subject, logins, f"{issuer} {','.join(logins)}",
+        timedelta(minutes=minutes), now or utc_now(), EXTENSIONS,
+    )  # fmt: skip
 
 
 def host_certificate(
@@ -87,9 +87,10 @@ def host_certificate(
     for name in names:
         if not _HOST.fullmatch(name):
             raise UsageError(f"{name[:80]!r} is not the name or the address of a host")
-    began = now or datetime.now(UTC)
-    builder = _builder(SSHCertificateType.HOST, subject, names, began, timedelta(days=days))
-    return _sign(ca, builder, f"{issuer} host {names[0]}", began + timedelta(days=days))
+    return _certified(
+        ca, SSHCertificateType.HOST, subject, names, " ".join((issuer, "host", *names[:1])),
+        timedelta(days=days), now or utc_now(),
+    )  # fmt: skip
 
 
 def authority_line(ca: PublicKey, hosts: str, issuer: str) -> str:
@@ -131,29 +132,30 @@ def signed_by(certificate: SSHCertificate) -> str:
     return raw.decode()
 
 
-def _builder(
-    kind: SSHCertificateType, subject: str, principals: Sequence[str], began: datetime, life: timedelta
-) -> SSHCertificateBuilder:
+def _certified(
+    ca: PrivateKey, kind: SSHCertificateType, subject: str, principals: Sequence[str], key_id: str,
+    life: timedelta, began: datetime, extensions: Sequence[bytes] = (),
+) -> Certified:  # fmt: skip
     # A certificate without principals is good for every user or host: nobody gets one by mistake.
     if not 1 <= len(principals) <= MAX_PRINCIPALS:
         raise UsageError(f"a certificate names 1 to {MAX_PRINCIPALS} users or hosts")
     key = _identity(subject, "the public key")
     if not isinstance(key, ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
         raise TrustError("not a public key that OpenSSH certifies", "Ed25519, ECDSA or RSA")
-    return (
+    builder = (
         SSHCertificateBuilder()
         .type(kind)
         .public_key(key)
+        .key_id(key_id.encode())
         .serial(secrets.randbits(63) + 1)  # 0 means none
         .valid_principals([name.encode() for name in principals])
         .valid_after((began - SKEW).timestamp())
         .valid_before((began + life).timestamp())
     )
-
-
-def _sign(ca: PrivateKey, builder: SSHCertificateBuilder, key_id: str, expires: datetime) -> Certified:
-    made = ca.certify(builder.key_id(key_id.encode()))
-    return Certified(made.public_bytes().decode(), made.serial, key_id, expires)
+    for name in extensions:
+        builder = builder.add_extension(name, b"")
+    made = ca.certify(builder)
+    return Certified(made.public_bytes().decode(), made.serial, key_id, began + life)
 
 
 def _line(path: Path) -> str:

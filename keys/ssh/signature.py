@@ -59,8 +59,7 @@ def _signed(message: bytes, namespace: str) -> bytes:
 
 def _head(key: PublicKey, namespace: str) -> bytes:
     """The blob up to the signature itself."""
-    public = _string(TYPE) + _string(key.raw)
-    head = MAGIC + struct.pack(">I", VERSION) + _string(public) + _string(namespace.encode())
+    head = MAGIC + struct.pack(">I", VERSION) + _string(key.blob) + _string(namespace.encode())
     return head + _string(b"") + _string(HASH)
 
 

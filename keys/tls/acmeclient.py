@@ -15,14 +15,14 @@ from acme import challenges, client, errors, messages
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from josepy.errors import Error as JoseError
 from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 from requests.adapters import HTTPAdapter
 
-from keys.tls.authority import read_key
+from keys.tls.authority import new_key, read_key
 from lib.errors import AmpzeroError, RefusedError, UnreachableError
 from lib.files import write_atomic
 
@@ -120,9 +120,7 @@ class _Adapter(HTTPAdapter):
 
 def _account_key(path: Path) -> JWKEC:
     if not path.exists():
-        made = ec.generate_private_key(ec.SECP256R1())
-        raw = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        write_atomic(path, raw, 0o600, sync=True)
+        write_atomic(path, new_key(), 0o600, sync=True)
     return JWKEC(key=read_key(path))
 
 

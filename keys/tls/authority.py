@@ -66,7 +66,7 @@ class Authority:
         certificate_file, key_file = folder / "ca.pem", folder / "ca.key"
         with data_errors(folder), _locked(folder / "lock"):
             if not key_file.exists():
-                _write_key(key_file, ec.generate_private_key(ec.SECP256R1()))
+                write_atomic(key_file, new_key(), 0o600, sync=True)
             key = read_key(key_file)
             # A crash may leave a key without its certificate, or beside the certificate of an older key.
             usable = certificate_file.exists()
@@ -80,21 +80,30 @@ class Authority:
         return cls(folder, certificate, key, now)
 
     def issue(
-        self, certificate: Path, key: Path, names: Sequence[str], addresses: Sequence[str],
-        days: float = 90, *, kept: Path | None = None,
-    ) -> None:  # fmt: skip
-        """Write a P-256 key (0600) and its certificate, replacing what is there.
+        self, certificate: Path, key: Path, names: Sequence[str], addresses: Sequence[str], days: float = 90
+    ) -> None:
+        """Write what `make` gives to the files `certificate` and `key` (0600), replacing what is there.
+
+        Raises: UsageError, StorageError.
+        """
+        made, secret = self.make(names, addresses, days)
+        write_atomic(key, secret, 0o600, sync=True)
+        write_atomic(certificate, made, 0o644)
+
+    def make(
+        self, names: Sequence[str], addresses: Sequence[str], days: float = 90, *, kept: Path | None = None
+    ) -> tuple[bytes, bytes]:
+        """A certificate and its P-256 key, both PEM.
 
         The key is a new one, or that in the file `kept`, so that its pin stays. Names must be localhost or
         ampzero.internal or below, addresses in 127/8 or ::1.
 
-        Raises: UsageError, StorageError; MissingError, TrustError, AmpzeroError about `kept`.
+        Raises: UsageError; MissingError, TrustError, StorageError, AmpzeroError about `kept`.
         """
         wanted = alternative_names(names, addresses)
         leaf_key = ec.generate_private_key(ec.SECP256R1()) if kept is None else read_key(kept)
         leaf = make_leaf(leaf_key.public_key(), self._certificate, self._key, wanted, days, self._now())
-        _write_key(key, leaf_key)
-        write_atomic(certificate, leaf.public_bytes(Encoding.PEM), 0o644)
+        return leaf.public_bytes(Encoding.PEM), _pem(leaf_key)
 
 
 def needs_renewal(
@@ -140,9 +149,13 @@ def _label(key: ec.EllipticCurvePrivateKey) -> str:
     return x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()[:8]
 
 
-def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    raw = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    write_atomic(path, raw, 0o600, sync=True)
+def new_key() -> bytes:
+    """A P-256 key, as `read_key` reads it."""
+    return _pem(ec.generate_private_key(ec.SECP256R1()))
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def read_key(path: Path) -> ec.EllipticCurvePrivateKey:

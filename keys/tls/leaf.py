@@ -35,14 +35,13 @@ def beside(certificate: Path) -> Pair:
     return Pair(certificate, certificate.with_suffix(".key"))
 
 
-def current_leaf(own: Path, folder: Path, names: Sequence[str], ca: Authority | None = None) -> Pair:
+def current_leaf(own: Path, folder: Path, names: Sequence[str], ca: Authority) -> Pair:
     """A good leaf: one of those in `folder`, or the instance's `own`, or a new one in `folder`.
 
     None is good that is of another CA, about to expire, or not of its key.
 
     Raises: StorageError, TrustError, AmpzeroError.
     """
-    ca = ca or Authority.open()
     for pair in _candidates(own, folder):
         good = pair.key.exists() and not needs_renewal(
             pair.certificate, ca.ca_file, key=pair.key, names=["localhost"]
@@ -53,23 +52,14 @@ def current_leaf(own: Path, folder: Path, names: Sequence[str], ca: Authority | 
 
 
 def issue_leaf(
-    own: Path, folder: Path, names: Sequence[str], ca: Authority | None = None, *, new_key: bool = False
+    own: Path, folder: Path, names: Sequence[str], ca: Authority, *, new_key: bool = False
 ) -> Pair:
     """A new leaf in `folder`, of the key that there was, unless `new_key`.
 
     Raises: UsageError, StorageError, TrustError, AmpzeroError.
     """
-    make_folder(folder.parent, 0o700)
-    make_folder(folder, 0o700)
-    aside = folder / f".{os.getpid()}"
-    make_folder(aside, 0o700)
-    try:
-        pair = beside(aside / "server.cert")
-        kept = None if new_key else next(_keys(own, folder), None)
-        (ca or Authority.open()).issue(pair.certificate, pair.key, names, ADDRESSES, kept=kept)
-        return place(folder, pair.certificate.read_bytes(), pair.key.read_bytes())
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    kept = None if new_key else next(_keys(own, folder), None)
+    return place(folder, *ca.make(names, ADDRESSES, kept=kept))
 
 
 def place(folder: Path, certificate: bytes, key: bytes) -> Pair:

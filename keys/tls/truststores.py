@@ -38,7 +38,7 @@ TIME = 120
 
 
 @dataclass(frozen=True)
-class Authority:
+class Anchor:
     """A CA to trust: its PEM file, its name, and eight hex digits that tell it from others."""
 
     file: Path
@@ -83,12 +83,12 @@ class Store:
         return ("sudo", "--", *argv) if self.needs_root and os.geteuid() != 0 else argv
 
 
-def stores(authority: Authority, home: Path, path: str | None = None) -> list[Store]:
+def stores(anchor: Anchor, home: Path, path: str | None = None) -> list[Store]:
     """The stores of this machine, and those of the browsers of the user whose home that is."""
-    found = [*_system(authority, path)]
+    found = [*_system(anchor, path)]
     certutil = shutil.which("certutil", path=path)
     if certutil:
-        found += [_nss(certutil, database, words, authority) for words, database in databases(home, path)]
+        found += [_nss(certutil, database, words, anchor) for words, database in databases(home, path)]
     return found
 
 
@@ -110,25 +110,25 @@ def databases(home: Path, path: str | None = None) -> Iterator[tuple[str, Path]]
             yield f"Chromium ({folder})", folder
 
 
-def _system(authority: Authority, path: str | None) -> Iterator[Store]:
+def _system(anchor: Anchor, path: str | None) -> Iterator[Store]:
     if sys.platform == "darwin":
-        yield _keychain(authority)
+        yield _keychain(anchor)
         return
     for place, update, _ in ANCHORS:
         folder = Path(place)
         if folder.is_dir() and shutil.which(update[0], path=path or _with_sbin()):
-            target = str(folder / f"ampzero-local-ca-{authority.label}.crt")
+            target = str(folder / f"ampzero-local-ca-{anchor.label}.crt")
             yield Store(
-                f"this system ({folder})", ask=("cmp", "-s", str(authority.file), target),
-                install=(("install", "-m", "644", str(authority.file), target), update),
+                f"this system ({folder})", ask=("cmp", "-s", str(anchor.file), target),
+                install=(("install", "-m", "644", str(anchor.file), target), update),
                 uninstall=(("rm", "-f", target), update), needs_root=True,
             )  # fmt: skip
             return
 
 
-def _keychain(authority: Authority) -> Store:
+def _keychain(anchor: Anchor) -> Store:
     """security(1) of macOS; Safari, Chrome and curl ask it."""
-    file = str(authority.file)
+    file = str(anchor.file)
     return Store(
         "this system (keychain)", ask=("security", "verify-cert", "-c", file),
         install=(("security", "add-trusted-cert", "-d", "-r", "trustRoot", "-k", KEYCHAIN, file),),
@@ -136,10 +136,10 @@ def _keychain(authority: Authority) -> Store:
     )  # fmt: skip
 
 
-def _nss(certutil: str, folder: Path, words: str, authority: Authority) -> Store:
+def _nss(certutil: str, folder: Path, words: str, anchor: Anchor) -> Store:
     """certutil(1) of NSS. `C,,` trusts it to vouch for TLS servers, and for nothing else."""
     database = ("-d", f"sql:{folder}")
-    name = ("-n", authority.name)
+    name = ("-n", anchor.name)
     make: tuple[tuple[str, ...], ...] = ()
     if not (folder / "cert9.db").exists():
         make = (
@@ -148,7 +148,7 @@ def _nss(certutil: str, folder: Path, words: str, authority: Authority) -> Store
         )
     return Store(
         words, ask=(certutil, "-L", *database, *name), make=make,
-        install=((certutil, "-A", *database, "-t", "C,,", *name, "-i", str(authority.file)),),
+        install=((certutil, "-A", *database, "-t", "C,,", *name, "-i", str(anchor.file)),),
         uninstall=((certutil, "-D", *database, *name),),
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from keys.tls.truststores import Store
+    from keys.tls.truststores import Anchor, Store
 
 PARTLY_DONE = 3
 
@@ -41,15 +41,14 @@ def command(context: click.Context, install: bool, uninstall: bool, show: bool, 
     return _change(install, yes) if install or uninstall else _list()
 
 
-def _stores() -> tuple[list[Store], list[str]]:
+def _stores(anchor: Anchor) -> tuple[list[Store], list[str]]:
     """The stores here, and the browsers that cannot be reached without certutil."""
     from pathlib import Path
 
-    from keys.tls.localca import described
     from keys.tls.truststores import stores, without_certutil
 
     home = Path.home()
-    return stores(described().authority, home), without_certutil(home)
+    return stores(anchor, home), without_certutil(home)
 
 
 def _print() -> int:
@@ -58,7 +57,7 @@ def _print() -> int:
 
     about = described()
     console.out(about.pem.rstrip("\n"))
-    console.say(f"{about.authority.name}, until {about.expires:%Y-%m-%d}: {about.authority.file}")
+    console.say(f"{about.anchor.name}, until {about.expires:%Y-%m-%d}: {about.anchor.file}")
     console.say(f"SHA-256 {about.fingerprint}")
     console.say(f"signs for {', '.join(about.signs_for)} and nothing else")
     return 0
@@ -68,8 +67,9 @@ def _list() -> int:
     import lib.console as console
     from keys.tls.localca import described
 
-    found, without = _stores()
-    console.out(f"{described().authority.name} ({described().authority.file})")
+    anchor = described().anchor
+    found, without = _stores(anchor)
+    console.out(f"{anchor.name} ({anchor.file})")
     for store in found:
         console.out(f"{'trusted' if store.has() else 'not trusted'} by {store.name}")
     _say_without(without)
@@ -78,9 +78,10 @@ def _list() -> int:
 
 def _change(install: bool, yes: bool) -> int:
     import lib.console as console
+    from keys.tls.localca import described
     from lib.errors import AmpzeroError
 
-    found, without = _stores()
+    found, without = _stores(described().anchor)
     todo = [
         (store, (*store.make, *store.install) if install else store.uninstall)
         for store in found
