@@ -109,6 +109,8 @@ class Calls:
     def find(self, method: str, path: str) -> Call | None:
         """The call; one without a function where only the method is wrong; None where there is none."""
         words = path.split("/")[1:]
+        if not words:
+            return None  # as of `OPTIONS *`
         id = ""
         if words[0] == "tile":
             id, words = path[1:], ["tile"]

@@ -175,6 +175,7 @@ def test_dialling_back_reaches_who_asks_and_nobody_else(hub: Served) -> None:
         ("GET", "/v1/hub/0", None, 404),
         ("GET", "/nothing", None, 404),
         ("GET", "/v1", None, 404),
+        ("OPTIONS", "*", None, 404),
         ("GET", "/tile/0/x000/000", None, 400),
         ("GET", "/tile/../../etc/passwd", None, 400),
         ("GET", "/tile/60/000", None, 400),
