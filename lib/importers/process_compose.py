@@ -108,7 +108,7 @@ class _Process:
             self._lost("command", "templates {{.NAME}} are not filled")
         self._environment()
         if folder := tree.text((*self.here, "working_dir")):
-            self.values["cwd"] = self._fill(folder, "working_dir")
+            self.values["cwd"], _ = self._fill(folder, (*self.here, "working_dir"))
         if (count := tree.count((*self.here, "replicas"), 1)) != 1:
             self.values["processes"] = count
         if tree.flag((*self.here, "is_tty")):
@@ -130,21 +130,22 @@ class _Process:
     def _lost(self, key: str, why: str) -> None:
         self.found.lost(self.tree.line((*self.here, *key.split("."))), f"{self.name}.{key}", why)
 
-    def _fill(self, text: str, key: str) -> str:
+    def _fill(self, text: str, path: KeyPath) -> tuple[str, bool]:
+        """`text`, which stands at `path`, with its variables; and whether it had any."""
+        filling = Interpolation(self.variables)
         try:
-            return Interpolation(self.variables).fill(text)
+            return filling.fill(text), bool(filling.used)
         except ConfigError as error:
-            raise self.tree.document.error((*self.here, key), error.message, error.hint) from error
+            raise self.tree.document.error(path, error.message, error.hint) from error
 
     def _environment(self) -> None:
         own: dict[str, str] = {}
         for path in (("environment",), (*self.here, "environment")):
             for key, (value, _) in self.tree.pairs(path).items():
-                filling = Interpolation(self.variables)
-                filled = filling.fill(value or "")
+                filled, is_secret = self._fill(value or "", path)
                 own.pop(key, None)
                 self.secrets.pop(key, None)
-                (self.secrets if filling.used else own)[key] = filled
+                (self.secrets if is_secret else own)[key] = filled
         if own:
             self.values["env"] = own
         files = self.tree.texts((*self.here, "env_file"))
@@ -219,7 +220,7 @@ class _Process:
         host, scheme = tree.text((*here, "host"), "localhost"), tree.text((*here, "scheme"), "http").lower()
         port, path = tree.text((*here, "port")), tree.text((*here, "path"), "/")
         url = f"{scheme}://{host}{':' + port if port else ''}/{path.removeprefix('/')}"
-        url = self._fill(url, key)
+        url, _ = self._fill(url, (*self.here, key))
         if not re.fullmatch(r"https?://[A-Za-z0-9_.-]{1,253}(:[0-9]{1,5})?/[^\s]*", url):
             raise tree.document.error(here, "is not an address")
         return url

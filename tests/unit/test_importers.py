@@ -73,7 +73,7 @@ def test_what_is_not_text_or_too_large_is_refused(form: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("form", importers.NAMES)
-@settings(max_examples=120, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=120, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_bytes_raise_anything_but_our_errors(form: str, data: st.DataObject, tmp_path: Path) -> None:
     text = FORMATS[form][1]
@@ -292,6 +292,17 @@ def test_errors_of_compose(text: str, words: str, tmp_path: Path) -> None:
         imported(tmp_path, "compose.yaml", text)
     assert words in caught.value.message
     assert caught.value.message.startswith(f"{tmp_path}/compose.yaml:1")
+
+
+@pytest.mark.parametrize("text", [
+    "processes: {a: {command: x, working_dir: '${N?}'}}",
+    "processes: {a: {command: x, environment: ['K=${N?}']}}",
+    "environment: ['K=${N?}']\nprocesses: {a: {command: x}}",
+])  # fmt: skip
+def test_a_variable_that_process_compose_must_have_is_named_with_its_place(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="N is not set") as caught:
+        imported(tmp_path, "process-compose.yaml", text)
+    assert caught.value.message.startswith(f"{tmp_path}/process-compose.yaml:1")
 
 
 @pytest.mark.parametrize(("form", "library"), [("circus", "circus"), ("supervisord", "supervisor")])
