@@ -25,7 +25,7 @@ from lib.control.client import ControlClient
 from lib.errors import AmpzeroError
 from lib.supervisor import tree
 
-REST = 25.0
+REST = 60.0
 """Seconds within which the instance must be at rest again after each action."""
 
 MOST = 4
@@ -309,7 +309,7 @@ class Chaos:
         left = carrying(f"AMPZERO_VAR={status['var']}")
         found = [f"pid {pid} ({tree.command_line(pid)}) is left" for pid in left]
         found += checks.open_ports(self.ports)
-        if not wait_gone(self.supervisor, 5):
+        if not wait_gone(self.supervisor):
             found.append("the supervisor is left")
         found += [f"{path} is left" for path in status["sockets"].values() if Path(path).exists()]
         if (Path(status["var"]) / "state/journal").exists():
@@ -343,7 +343,7 @@ class Chaos:
                 found[:] = [*checks.orphans(status), *checks.twins(status), *checks.pipes(status)]
                 return not found
 
-            if not wait_for(well, 5, step=0.1):
+            if not wait_for(well, step=0.1):
                 self.fail_on(found)
             self.fail_on([*checks.tracebacks(Path(status["var"])), *self.leaks(status)])
 
@@ -394,7 +394,7 @@ class Chaos:
         text = f"{self.head()}services:\n"
         for name, model in self.services.items():
             command = "'true'" if model.kind == "once" else f"{self.python} {APP} {model.kind}"
-            ready = "" if model.kind == "once" else ", ready: {log: '^up$', deadline: 2s}"
+            ready = "" if model.kind == "once" else ", ready: {log: '^up$', deadline: 30s}"
             if bad == name:
                 ready = ", ready: {log: '^up$', deadline: 0.7s}"
             policy = "on-failure" if model.kind == "once" else "always"
@@ -423,11 +423,11 @@ class Chaos:
 
     def status(self) -> dict[str, Any]:
         """The status, asked at the control socket."""
-        found: dict[str, Any] = ControlClient(self._control()).call("status", 5)
+        found: dict[str, Any] = ControlClient(self._control()).call("status", 30)
         return found
 
     def _control(self) -> Path:
-        found = wait_for(lambda: self._sockets(), 10)
+        found = wait_for(self._sockets)
         if not found:
             raise Broken("there is no control socket")
         return self._sockets()[0]

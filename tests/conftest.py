@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from running_support import Running
 from support import RUN_VARIABLE, Ampzero, left_processes, unused_port, wait_for
 
@@ -22,12 +23,16 @@ ISOLATED = ("XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOM
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Mark this run's processes, so that the ones that outlive it can be told from everybody else's.
+    """Mark this run's processes, so that the ones that outlive it can be told from everybody else's; and let
+    Hypothesis measure no time.
 
     The controller of pytest-xdist sets the variable and its workers inherit it.
     """
     if not hasattr(config, "workerinput"):
         os.environ[RUN_VARIABLE] = uuid.uuid4().hex
+    # How long an example takes on a machine that does other work says nothing.
+    settings.register_profile("busy", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)

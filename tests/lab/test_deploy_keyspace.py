@@ -70,8 +70,10 @@ def test_three_hosts_run_the_keyspace_and_it_bears_the_loss_of_one(site: Site) -
     assert can_read(three, "second")
     site.configure(policy=BEARS_ONE, keyspace={"hosts": MEMBERS})
     site.change("two")
-    done = site.deploy()
+    done = site.deploy(code=3)
     assert "host-2" in done.err  # left out, as min_ready bears it
+    assert "3 of 4 hosts" in done.out
+    assert "--only-failed" in done.err
     assert [site.serves(host) for host in (one, three, four)] == ["two"] * 3
     assert can_write(one, "third")
 

@@ -320,7 +320,7 @@ def test_garbage_and_strange_requests(make_running: MakeRunning) -> None:
     raw.ask({"id": "warm", "command": "stats"})
     before = memory(supervisor)
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=150, suppress_health_check=list(HealthCheck))
     @given(
         st.binary(max_size=200)
         | JSON.map(lambda value: json.dumps(value).encode())

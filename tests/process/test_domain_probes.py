@@ -293,7 +293,7 @@ GARBAGE = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(GARBAGE)
 def test_any_answer_is_taken_without_harm(answer: bytes) -> None:
     with answering(answer) as port:

@@ -136,9 +136,7 @@ def test_every_verb_does_what_a_dict_does(url: str) -> None:
     kind = type("OnThisServer", (Machine,), {"client": KeyspaceClient(url)})
     run_state_machine_as_test(
         kind,
-        settings=settings(
-            max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=25, stateful_step_count=20, suppress_health_check=list(HealthCheck)),
     )
 
 

@@ -370,7 +370,7 @@ def test_garbage(one: Running) -> None:
         )
     )
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=200, suppress_health_check=list(HealthCheck))
     @given(bodies, st.booleans())
     def fuzz(body: bytes, framed: bool) -> None:
         if framed:

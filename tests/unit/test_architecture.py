@@ -32,8 +32,6 @@ HEAVY = {
 
 LONG = {
     "lib/signed.py": "one file on purpose: it can be copied beside an application that runs elsewhere",
-    "lib/commands/hub.py": "the verbs of one server and its clients, each a few lines, are read side by side",
-    "lib/commands/keys.py": "the verbs of one store, each a few lines, are read side by side",
     "lib/keyspace/client.py": "the verbs of one store, each a few lines, are read side by side",
     "lib/view/app.py": "Textual calls actions and handlers by their names as methods of the one App",
     "lib/supervisor/process.py": "the whole life of one process: its states and the ways between them",

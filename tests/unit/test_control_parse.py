@@ -104,7 +104,7 @@ def serve(test: Callable[[Path, AsyncControlClient], Any]) -> None:
         asyncio.run(run(Path(folder)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(frames=st.lists(st.lists(st.binary(max_size=300), min_size=1, max_size=5), min_size=1, max_size=10))
 def test_garbage_frames_do_not_stop_the_server(frames: list[list[bytes]]) -> None:
     async def test(folder: Path, _: AsyncControlClient) -> None:
@@ -121,7 +121,7 @@ def test_garbage_frames_do_not_stop_the_server(frames: list[list[bytes]]) -> Non
     serve(test)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(raw=st.binary(min_size=1, max_size=2000), name=st.sampled_from(["control.sock", "events.sock"]))
 def test_bytes_that_are_not_zmq_do_not_stop_the_server(raw: bytes, name: str) -> None:
     async def test(folder: Path, _: AsyncControlClient) -> None:

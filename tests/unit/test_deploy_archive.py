@@ -93,7 +93,7 @@ def as_read(entries: Iterable[Entry]) -> dict[str, tuple[int, bytes]]:
 
 
 @given(trees())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_written_is_extracted(entries: list[Entry]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         tree = unpacked(packed(entries), Path(scratch))
@@ -102,7 +102,7 @@ def test_what_is_written_is_extracted(entries: list[Entry]) -> None:
 
 
 @given(trees(), trees())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_tree_beside_another_is_what_it_would_be_alone(before: list[Entry], entries: list[Entry]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         old = unpacked(packed(before), Path(scratch), name="old")
@@ -133,7 +133,7 @@ def test_only_what_is_just_the_same_is_shared(tmp_path: Path) -> None:
 
 
 @given(trees(), st.randoms(use_true_random=False))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_order_of_entries_gives_the_same_bytes(entries: list[Entry], order: random.Random) -> None:
     shuffled = entries.copy()
     order.shuffle(shuffled)
@@ -142,7 +142,7 @@ def test_any_order_of_entries_gives_the_same_bytes(entries: list[Entry], order: 
 
 
 @given(trees())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_standard_library_reads_our_tars(entries: list[Entry]) -> None:
     with tarfile.open(fileobj=io.BytesIO(packed(entries)), mode="r:") as tar:
         found = {}
@@ -377,7 +377,7 @@ SAMPLE = packed(
 
 
 @given(st.integers(0, len(SAMPLE)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_tar_that_is_cut_anywhere_is_refused(length: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         if length == len(SAMPLE):
@@ -389,7 +389,7 @@ def test_a_tar_that_is_cut_anywhere_is_refused(length: int) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, len(SAMPLE) - 1), st.integers(0, 255)), min_size=1, max_size=4))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_a_tar_with_other_bytes_is_refused_or_is_the_tar_of_other_files(
     changes: list[tuple[int, int]],
 ) -> None:
@@ -400,7 +400,7 @@ def test_a_tar_with_other_bytes_is_refused_or_is_the_tar_of_other_files(
 
 
 @given(st.binary(max_size=3000))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_noise_is_refused(data: bytes) -> None:
     refused_or_canonical(data)
     refused_or_canonical(header("a", 0o644, len(data)) + data)

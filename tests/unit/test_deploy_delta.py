@@ -38,7 +38,7 @@ def make(folder: Path, old: dict[str, bytes], new: dict[str, bytes]) -> tuple[Pa
     return base, patched, made, wanted
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TREE, TREE)
 def test_a_patch_rebuilds_the_new_tar_to_the_byte(
     tmp_path_factory: pytest.TempPathFactory, old: dict[str, bytes], new: dict[str, bytes]
@@ -79,7 +79,7 @@ def test_a_file_larger_than_a_segment_is_rebuilt(tmp_path: Path) -> None:
     assert hashlib.sha256(made.read_bytes()).hexdigest() == wanted
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_damaged_patch_is_refused_or_gives_another_hash(tmp_path_factory: pytest.TempPathFactory,
                                                            data: st.DataObject) -> None:  # fmt: skip
@@ -106,7 +106,7 @@ def test_a_damaged_patch_is_refused_or_gives_another_hash(tmp_path_factory: pyte
     assert hashlib.sha256(made.read_bytes()).hexdigest() != wanted
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=300))
 def test_garbage_is_refused(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
     folder = tmp_path_factory.mktemp("garbage")

@@ -199,10 +199,31 @@ def test_a_host_that_is_ready_early_hears_of_us_while_it_waits_for_a_slow_one() 
     assert heard.is_set()
 
 
+def test_a_host_that_was_lost_from_the_beginning_is_told_and_no_canary() -> None:
+    env = environment(4, 3, Canary(hosts=1, bake=0))
+    site = site_of(env)
+    site.hosts["h0"].fails = lambda op: "dies"
+    outcome = deploy(site, env)
+    assert sorted(outcome.serving) == ["h1", "h2", "h3"]
+    assert list(outcome.failed) == ["h0"]
+    assert outcome.word == "partly done"
+    assert next(name for name, what in site.events if what == "open new") == "h1"
+
+
+def test_a_host_that_was_lost_from_the_beginning_counts_among_those_that_may_fail() -> None:
+    env = environment(4, 3)
+    site = site_of(env)
+    site.hosts["h0"].fails = lambda op: "dies"
+    site.hosts["h2"].fails = lambda op: "refuses" if op == "stage" else ""
+    with pytest.raises(AmpzeroError, match="nothing was switched"):
+        deploy(site, env)
+    assert {agent.serves for agent in site.hosts.values() if not agent.dead} == {"old"}
+
+
 FAILURE = st.tuples(st.integers(0, 4), st.sampled_from(OPERATIONS), st.sampled_from(["dies", "refuses"]))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(FAILURE, max_size=4), st.integers(1, 5), st.booleans())
 def test_whatever_fails_no_two_hosts_serve_different_releases_behind_a_barrier(
     failures: list[tuple[int, str, str]], min_ready: int, canary: bool

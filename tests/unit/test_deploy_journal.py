@@ -55,7 +55,7 @@ def test_without_a_file_nothing_is_under_way(path: Path) -> None:
         Journal(path).step("PREPARED")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(at=st.integers(0, len(ORDER) - 1), part=st.floats(0, 1, exclude_max=True))
 def test_a_torn_last_line_is_dropped_and_the_deploy_goes_on(
     tmp_path_factory: pytest.TempPathFactory, at: int, part: float
@@ -74,7 +74,7 @@ def test_a_torn_last_line_is_dropped_and_the_deploy_goes_on(
     assert path.read_bytes().count(b"\n") == len(ORDER)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(where=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
 def test_damage_is_an_error_that_names_the_file_or_the_end_is_dropped(
     tmp_path_factory: pytest.TempPathFactory, where: float, flip: int
@@ -181,7 +181,7 @@ def layout_in(folder: Path) -> Layout:
     return layout
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(1, 9), st.sampled_from("abc")), max_size=20))
 def test_a_host_never_promises_less_nor_one_epoch_to_two(
     tmp_path_factory: pytest.TempPathFactory, asked: list[tuple[int, str]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.agent.errors import AgentError
@@ -61,7 +61,6 @@ class Run:
             self.succeed(host)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 150), st.data())
 def test_every_host_gets_it_from_one_that_has_it_and_the_coordinator_sends_it_eight_times(
     hosts: int, data: st.DataObject
@@ -75,7 +74,6 @@ def test_every_host_gets_it_from_one_that_has_it_and_the_coordinator_sends_it_ei
     assert run.from_here == min(SEEDS, hosts)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 60), st.data())
 def test_every_host_gets_it_whatever_fails_and_wherever(hosts: int, data: st.DataObject) -> None:
     run = Run(hosts)

@@ -158,7 +158,7 @@ def test_no_secret_is_readable_by_others() -> None:
             assert "SECRET" not in text or mode & 0o077 == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.from_regex(r"\A[A-Z_]{1,8}\Z"), PRINTABLE, max_size=4))
 def test_a_shell_reads_variables_back(variables: dict[str, str]) -> None:
     variables = {f"T_{name}": value for name, value in variables.items()}

@@ -23,7 +23,7 @@ from lib.config import Config, Tls
 from lib.errors import AmpzeroError, ConfigError
 from lib.instance import Instance
 
-FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")

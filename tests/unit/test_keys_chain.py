@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keys import chain, note, operation
@@ -159,7 +159,6 @@ def test_an_owner_takes_a_host() -> None:
         chain.check_owner(operation.sign(other, signers, owner=POOL[0]), user)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_random_chains_obey_the_rank_rule(data: st.DataObject) -> None:
     """Any change to ranks from the signer's down is accepted, any other is refused."""

@@ -114,7 +114,7 @@ def test_a_damaged_file_gives_the_key_or_our_error(place: int, damage: bytes) ->
         assert keyfile.decode(raw).public == KEY.public
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, len(SECRET) - 1), st.binary(min_size=1, max_size=3))
 def test_a_damaged_encrypted_file_gives_the_key_or_our_error(place: int, damage: bytes) -> None:
     raw = SECRET[:place] + damage + SECRET[place + len(damage) :]

@@ -73,7 +73,7 @@ def test_the_token_is_not_on_the_disk_and_the_files_are_private(tmp_path: Path) 
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(st.text(max_size=200))
 def test_no_other_text_is_a_token(tmp_path: Path, text: str) -> None:
     links = LoginLinks(tmp_path)

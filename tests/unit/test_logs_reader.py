@@ -79,7 +79,7 @@ def plain(records: list[Record]) -> list[tuple[int, str, bytes]]:
     return [(record.number, record.stream, record.text) for record in records]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(LINES)
 def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, lines: Lines) -> None:
     logs = tmp_path_factory.mktemp("logs")
@@ -91,7 +91,7 @@ def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, line
         assert tail(logs, lines=count) == records[-count:]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(LINES, st.integers(1, 200), st.integers(0, 12))
 def test_a_reader_resumes_at_any_point(
     tmp_path_factory: pytest.TempPathFactory,

@@ -42,7 +42,7 @@ def crash_between(folder: Path) -> None:
             plain.write_bytes(kept)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(STEPS)
 def test_what_is_written_is_read_whatever_is_compressed_meanwhile(
     tmp_path_factory: pytest.TempPathFactory, steps: list[list[bytes] | str]

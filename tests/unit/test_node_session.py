@@ -47,7 +47,7 @@ def test_sessions_that_are_over_leave_no_file(tmp_path: Path) -> None:
     assert len(list(sessions.folder.iterdir())) == 1
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 @given(st.data())
 def test_a_changed_cookie_is_no_session(tmp_path: Path, data: st.DataObject) -> None:
     sessions = Sessions(tmp_path, 100)
@@ -58,7 +58,7 @@ def test_a_changed_cookie_is_no_session(tmp_path: Path, data: st.DataObject) -> 
     assert sessions.find(cookie) is not None
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=400))
 def test_any_text_as_a_cookie_is_no_session(tmp_path: Path, text: str) -> None:
     assert Sessions(tmp_path, 100).find(text) is None

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.errors import ConfigError, MissingError
@@ -15,7 +15,6 @@ from lib.zerodata.query import OPERATORS, Query, make_filter, make_query, parse_
 from lib.zerodata.record import MAX_RECORD, RequestError, check_id, check_kind, encode, parse
 from lib.zerodata.sql import after_prefix, select
 
-PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine is no failure."""
 KEY = b"k" * 32
 json_values = st.recursive(
@@ -71,7 +70,6 @@ def test_no_filters(text: str) -> None:
         parse_filter(text)
 
 
-@PATIENT
 @given(st.text(max_size=60))
 def test_any_text_is_a_filter_or_refused(text: str) -> None:
     try:
@@ -82,7 +80,6 @@ def test_any_text_is_a_filter_or_refused(text: str) -> None:
     make_filter(name, operator, value)
 
 
-@PATIENT
 @given(st.dictionaries(st.sampled_from(["kind", "filters", "order", "limit", "cursor", "x"]), json_values))
 def test_any_body_is_a_query_or_refused(body: dict[str, Any]) -> None:
     try:
@@ -119,7 +116,6 @@ def test_foreign_text_never_becomes_sql() -> None:
     assert nasty in bound
 
 
-@PATIENT
 @given(
     st.text(st.characters(codec="utf-8"), max_size=5),
     st.text(st.characters(codec="utf-8"), max_size=5),
@@ -134,7 +130,6 @@ position = st.lists(
 )
 
 
-@PATIENT
 @given(position)
 def test_cursors_come_back(place: list[Any]) -> None:
     made = cursor.encode(KEY, Query("a"), place)
@@ -142,7 +137,6 @@ def test_cursors_come_back(place: list[Any]) -> None:
     assert cursor.decode(KEY, Query("a", limit=7, cursor=made)) == place
 
 
-@PATIENT
 @given(st.text(max_size=100) | st.binary(max_size=60).map(lambda raw: raw.hex()))
 def test_any_text_as_cursor_is_refused(text: str) -> None:
     with pytest.raises(RequestError, match="cursor is not valid"):
@@ -215,7 +209,6 @@ def test_bodies_that_are_no_json(body: bytes) -> None:
         parse(body)
 
 
-@PATIENT
 @given(st.binary(max_size=60) | json_values.map(lambda value: json.dumps(value).encode()))
 def test_any_body_is_parsed_or_refused(body: bytes) -> None:
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.errors import DiskFullError
@@ -20,7 +20,6 @@ from lib.zerodata.query import Order, make_query
 from lib.zerodata.record import ConflictError, Delete, Put, RequestError
 from lib.zerodata.sqlite import SqliteStore
 
-PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine is no failure."""
 KEY = b"k" * 32
 INDEXES = (
@@ -116,7 +115,7 @@ def pages(store: SqliteStore, asked: list[list[Any]], order: list[str], limit: i
             return found
 
 
-@settings(PATIENT, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.dictionaries(ids, values, max_size=12),
     st.lists(st.tuples(st.lists(filters, max_size=3), orders, st.integers(1, 5)), min_size=1, max_size=6),
@@ -135,7 +134,7 @@ def test_queries_answer_as_the_naive_store(model: dict[str, Any], queries: list[
             store.close()
 
 
-@settings(PATIENT, max_examples=60)
+@settings(max_examples=60)
 @given(st.dictionaries(ids, values, min_size=3, max_size=10), ids, values, orders)
 def test_a_cursor_is_stable_under_writes(
     model: dict[str, Any], new: str, value: Any, order: list[str]
