@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from disk_support import fill
 from running_support import Running, carrying, pids_in
 from support import Ampzero, Result, as_user, unused_port
 
@@ -274,36 +274,18 @@ def test_a_root_directory_that_cannot_be_written(tmp_path: Path) -> None:
         shutil.rmtree(folder)
 
 
-@pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A tmpfs of 64 KiB that is filled to the last byte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True)
-    if done.returncode:
-        pytest.skip(f"cannot mount: {done.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
 @pytest.mark.root
-def test_a_full_disk(full_disk: Path, tmp_path: Path, ampzero: Ampzero) -> None:
+def test_a_full_disk(small_disk: Path, tmp_path: Path, ampzero: Ampzero) -> None:
     folder = tmp_path / "demo"
     folder.mkdir()
     (folder / "amprun.yaml").write_text(
-        f"name: demo\namprun_root_directory: {full_disk}\n"
+        f"name: demo\namprun_root_directory: {small_disk}\n"
         "services:\n  web: {command: sh -c 'echo $$ >> pids; exec sleep 600', port: auto, "
         "ready: {exec: 'true'}}\n"
     )
-    one = Running(ampzero, folder, full_disk)
-    filling = full_disk / "filling"
+    one = Running(ampzero, folder, small_disk)
+    filling = fill(small_disk)
     try:
-        with filling.open("wb", buffering=0) as stream:
-            try:
-                while True:
-                    stream.write(b"x" * 4096)
-            except OSError:
-                pass
         is_one_error(one.run(), 8, "no space left on the device")
         assert not (folder / "pids").exists()
         filling.unlink()

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from disk_support import fill
 from running_support import Running, alive, carrying, kill, pids_in, wait_gone
 from support import Ampzero, wait_for
 
@@ -107,13 +108,7 @@ def test_a_full_disk_keeps_nothing_from_running_and_is_caught_up_with(
     one = Running(ampzero, folder, small_disk)
     try:
         one.start()
-        full = small_disk / "full"
-        with full.open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(b"x" * 4096)
-            except OSError:
-                pass
+        full = fill(small_disk)
         for number in (1, 2):
             kill(one.pid("web"))
             one.until(lambda n=number: one.process("web")["restarts"] == n and one.process("web")["pid"])  # type: ignore[misc]  # a default

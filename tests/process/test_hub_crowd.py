@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from disk_support import on_small_disk
 from hub_support import LIFTED, serving
 from identity_support import Party
 
@@ -82,9 +81,8 @@ def test_a_thousand_from_one_network_are_held_back_and_none_is_lost(tmp_path: Pa
 
 
 FULL = """
-import os, signal, subprocess, sys, time
 from pathlib import Path
-sys.path[:0] = [sys.argv[2]]
+from disk_support import fill
 from hub_support import serving, LIFTED
 from identity_support import Party
 from keys import statement
@@ -96,13 +94,7 @@ with serving(disk / "hub", *LIFTED) as hub:
     def number(party):
         return int(statement.parse(client.register(party.first))[0].id[5:])
     assert number(Party()) == 1
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as stream:
-        try:
-            while True:
-                stream.write(bytes(1024))
-        except OSError:
-            pass
+    filler = fill(disk, step=1024)
     waiting, good = [], 1
     for _ in range(40):
         party = Party()
@@ -124,15 +116,5 @@ print(len(waiting), "waited")
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk")
 def test_a_full_disk_at_the_hub(tmp_path: Path) -> None:
-    (tmp_path / "disk").mkdir()
-    mount = 'mount -t tmpfs -o size=12m none "$1" && shift && exec "$@"'
-    tests = Path(__file__).resolve().parents[1]
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", mount, "sh", str(tmp_path / "disk"), sys.executable, "-c", FULL,
-         str(tmp_path / "disk"), str(tests)],
-        capture_output=True, text=True, timeout=100, cwd=tests.parent,
-    )  # fmt: skip
-    if "unshare:" in done.stderr or "mount:" in done.stderr:
-        pytest.skip(f"no mounts here: {done.stderr.strip()}")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("waited\n")
+    [said] = on_small_disk(tmp_path, "12m", FULL)
+    assert said.endswith("waited")

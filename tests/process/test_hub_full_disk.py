@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+from disk_support import on_small_disk
 
 PROGRAM = """
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
-sys.path[:0] = [sys.argv[2], sys.argv[2] + "/tests"]
+from disk_support import fill
 from identity_support import Party
 from keys import statement
 from keys.hub import Hub
@@ -32,13 +28,7 @@ hub.register(user.first)
 host = Party(user)
 hub.register(host.first)
 seen = checkpoint.parse(hub.checkpoint())[0]
-filler = disk / "filler"
-with filler.open("wb", buffering=0) as stream:
-    try:
-        while True:
-            stream.write(bytes(4096))
-    except OSError:
-        pass
+filler = fill(disk)
 given, errors = ["user-1"], []
 while not errors:
     party = Party()
@@ -81,17 +71,7 @@ print("\\n".join(errors))
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk")
 def test_a_full_disk(tmp_path: Path) -> None:
-    (tmp_path / "disk").mkdir()
-    mount = 'mount -t tmpfs -o size=3m none "$1" && shift && exec "$@"'
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", mount, "sh", str(tmp_path / "disk"), sys.executable, "-c", PROGRAM,
-         str(tmp_path / "disk"), str(ROOT)],
-        capture_output=True, text=True, timeout=100, cwd=ROOT,
-    )  # fmt: skip
-    if "unshare" in done.stderr or "mount:" in done.stderr:
-        pytest.skip(f"no mounts here: {done.stderr.strip()}")
-    assert done.returncode == 0, done.stderr
-    register, operate, backup, reopen = done.stdout.splitlines()
+    register, operate, backup, reopen = on_small_disk(tmp_path, "3m", PROGRAM)
     assert "no space left" in register
     assert "no space left" in operate
     assert "no space left" in backup
