@@ -127,7 +127,8 @@ class Coordinator:
 
         Raises: AmpzeroError where a host has no room, or an earlier deploy is not finished.
         """
-        chosen = self._chosen(fleet, names)
+        asked = set(names)
+        chosen = self._chosen(fleet, asked)
         self._check_pending(fleet)
         have = self._blobs.tars()
         secrets = secrets_name(self._folder, self._environment)
@@ -147,6 +148,7 @@ class Coordinator:
             built.release, next_sequence(member.facts for member in fleet.alive), built.commit,
             self._environment.release.compatible, tuple(hosts),
             waves(names, self._environment.canary, together), self._environment.min_ready,
+            tuple(member.name for member in fleet.lost if member.name in (asked or {member.name})),
         )  # fmt: skip
 
     def blobs(self, plan: Plan) -> dict[str, dict[str, Blob]]:
@@ -162,7 +164,8 @@ class Coordinator:
         self._progress.step("making what must be sent")
         sent = {blob.sha256: blob for found in self.blobs(plan).values() for blob in found.values()}
         target = self._release(built.release, built.commit, plan.sequence, built.trees, sent)
-        return self._deploying(fleet, target, [host.name for host in plan.hosts]).run()
+        names = [host.name for host in plan.hosts]
+        return self._deploying(fleet, target, names, plan.left_out).run()
 
     def rollback(self, fleet: Fleet, wanted: str = "") -> Outcome:
         """Go back to the release `wanted`, or to the one that was healthy before.
@@ -178,7 +181,8 @@ class Coordinator:
             raise MissingError(
                 "there is no earlier release to go back to", "see: ampzero releases " + self._typed
             )
-        return self._deploying(fleet, target, [member.name for member in fleet.alive]).run()
+        names, left_out = ([member.name for member in each] for each in (fleet.alive, fleet.lost))
+        return self._deploying(fleet, target, names, left_out).run()
 
     def only_failed(self, fleet: Fleet) -> Outcome | None:
         """Bring the hosts that do not serve the newest release to it; None where all do.
@@ -230,20 +234,20 @@ class Coordinator:
         outcome.failed = {member.name: member.error for member in fleet.members if member.error}
         return outcome
 
-    def _deploying(self, fleet: Fleet, target: Release, names: Iterable[str], *,
-                   tells: bool = True) -> Deploying:  # fmt: skip
+    def _deploying(self, fleet: Fleet, target: Release, names: Iterable[str], left_out: Iterable[str] = (),
+                   *, tells: bool = True) -> Deploying:  # fmt: skip
         live = earlier.served(fleet)
         goes_back = live is not None and live.release != target.subject.release
         chosen, said = list(names), fleet.facts
         return Deploying(
-            fleet, self._environment, target, chosen, coordinator=self._id, sign=self._sign,
+            fleet, self._environment, target, (*chosen, *left_out), coordinator=self._id, sign=self._sign,
             progress=self._progress, together=self._settings.together(said, chosen) if tells else frozenset(),
             settings=self._settings.make(said, chosen, etcd_members(fleet)) if tells else None,
             previous=lambda: self._known(fleet, live) if live and goes_back else None,
         )  # fmt: skip
 
     def _chosen(self, fleet: Fleet, names: Iterable[str]) -> list[Member]:
-        wanted = list(names)
+        wanted = sorted(names)
         known = [member.name for member in fleet.members]
         for name in wanted:
             if name not in known:

@@ -65,7 +65,8 @@ class Outcome:
 
 
 class Deploying:
-    """One deploy of a `release` to the hosts `names` of a connected `fleet`.
+    """One deploy of a `release` to the hosts `names` of a connected `fleet`; one of them that was lost
+    already counts as failed.
 
     `previous` makes the release to go back to, or None where there is none. `settings` are what hosts are
     told alone, None for what they were told already; `together` are hosts that none of may be a canary.
@@ -94,7 +95,8 @@ class Deploying:
         Raises: AmpzeroError where nothing was changed on any host.
         """
         outcome = Outcome(self._release.subject.release, self._release.subject.sequence, self._release.commit)
-        groups = waves(self._names, self._environment.canary, self._together)
+        here = [member.name for member in self._takers(self._names)]
+        groups = waves(here, self._environment.canary, self._together)
         self._epoch = promise(self._fleet, self._coordinator)
         self._progress.step(f"staging {outcome.release}")
         self._stage()(self._fleet, self._takers(self._names))
@@ -102,7 +104,7 @@ class Deploying:
         for number, group in enumerate(groups):
             if number:
                 self._again(group)
-            if not self._wave(group, outcome, last=number == len(groups) - 1):
+            if not self._wave(group, outcome, first=not number, last=number == len(groups) - 1):
                 self._roll_back(outcome)
                 break
         outcome.failed = {member.name: member.error for member in self._fleet.members
@@ -110,9 +112,9 @@ class Deploying:
         self._record(outcome)
         return outcome
 
-    def _wave(self, group: tuple[str, ...], outcome: Outcome, *, last: bool) -> bool:
+    def _wave(self, group: tuple[str, ...], outcome: Outcome, *, first: bool, last: bool) -> bool:
         """Switch the hosts of a group; False where too few of them became healthy."""
-        what = "the canary" if not last else "all hosts" if group == self._names else "the others"
+        what = "the others" if not first else "all hosts" if last else "the canary"
         self._progress.step(f"preparing {what}")
         ready = prepare(
             self._fleet, self._takers(group), self._epoch, seconds(self._environment.policy.step_deadline)

@@ -45,7 +45,8 @@ class HostPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole deploy. `waves` are names of hosts: the canary first where there is one."""
+    """A whole deploy. `waves` are names of hosts: the canary first where there is one. `left_out` are hosts
+    that it was for, and that cannot be reached or used."""
 
     release: str
     sequence: int
@@ -54,6 +55,7 @@ class Plan:
     hosts: tuple[HostPlan, ...]
     waves: tuple[tuple[str, ...], ...]
     min_ready: int
+    left_out: tuple[str, ...] = ()
 
     def host(self, name: str) -> HostPlan:
         """The plan of one host."""

@@ -172,10 +172,12 @@ def _deploy(work: Work, hosts: tuple[str, ...], *, dry_run: bool, yes: bool, as_
 def _nothing(plan: Plan, work: Work, *, as_json: bool) -> int:
     work.view.close()
     if as_json:
-        console.out(json.dumps({"release": plan.release, "outcome": "nothing to deploy"}))
+        told = {"release": plan.release, "outcome": "nothing to deploy", "left_out": plan.left_out}
+        console.out(json.dumps(told))
     else:
-        console.out(f"nothing to deploy: {work.environment.name} serves {plan.release} already")
-    return 0
+        but = f", but for {', '.join(plan.left_out)}" if plan.left_out else ""
+        console.out(f"nothing to deploy: {work.environment.name} serves {plan.release} already{but}")
+    return PARTLY if plan.left_out else 0
 
 
 def _again(work: Work, *, resume: bool, as_json: bool) -> int:
@@ -271,6 +273,7 @@ def _plan_described(plan: Plan, sizes: dict[str, dict[str, int]]) -> dict[str, A
     return {
         "release": plan.release, "sequence": plan.sequence, "commit": plan.commit,
         "compatible": plan.compatible, "waves": plan.waves, "min_ready": plan.min_ready, "hosts": hosts,
+        "left_out": plan.left_out,
     }  # fmt: skip
 
 
