@@ -6,14 +6,11 @@ first puts the files into their places, so that a kill at any moment leaves eith
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from keys.errors import TrustError
+from keys.flock import locked
 from lib.files import storage_errors, sync_folder
 
 DECIDED = ".moved"
@@ -63,17 +60,6 @@ def forget(folder: Path) -> None:
     """
     if folder.is_dir():
         shutil.rmtree(folder)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the flock of the folder itself."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _place(source: Path, target: Path) -> None:

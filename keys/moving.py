@@ -12,12 +12,13 @@ from pathlib import Path
 
 from keys import history, statement
 from keys.errors import HistoryError, TrustError
+from keys.flock import locked
 from keys.history import History
 from keys.hubapi import HubApi
 from keys.hubs import open_hub
 from keys.identities import HUB_FILE, SECRETS, Identities, load_identities
 from keys.lifecycle.journal import Journal
-from keys.movedfiles import DECIDED, LEAVING, MAKING, forget, locked, settle
+from keys.movedfiles import DECIDED, LEAVING, MAKING, forget, settle
 from keys.statement import LIFETIME, Statement
 from lib.errors import AmpzeroError, MissingError, TakenError, UnreachableError
 from lib.files import storage_errors, sync_folder, write_atomic

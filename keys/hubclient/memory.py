@@ -6,16 +6,14 @@ A hub can lie to whoever asks for the first time; who remembers notices. Owns th
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from keys.datafolder import data_errors, data_folder, private_folder
 from keys.fields import MAX_BODY, moment
+from keys.flock import locked
 from keys.reading import read_up_to
 from lib.files import storage_errors, write_atomic
 
@@ -57,7 +55,7 @@ class Memory:
         Raises: StorageError.
         """
         path = self.folder / name
-        with data_errors(path), self._locked():
+        with data_errors(path), locked(self.folder):
             if self.read(name) != before:
                 return False
             write_atomic(path, after, 0o600, sync=True)
@@ -72,7 +70,7 @@ class Memory:
         body = "".join(f"\n===== {title}\n{text}" for title, text in exhibits)
         digest = hashlib.sha256((what + body).encode(errors="replace")).hexdigest()[:16]
         path = folder / f"{digest}.txt"
-        with data_errors(path), storage_errors(path), self._locked():
+        with data_errors(path), storage_errors(path), locked(self.folder):
             if not path.exists() and len(list(folder.iterdir())) < MOST_EVIDENCE:
                 write_atomic(path, f"{moment(datetime.now(UTC))} {what}\n{body}", 0o600, sync=True)
         return path
@@ -85,14 +83,3 @@ class Memory:
         folder = self.folder / EVIDENCE
         with data_errors(folder), storage_errors(folder):
             return sorted(folder.glob("*.txt")) if folder.is_dir() else []
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the folder's own flock: held for one small write, so waiting is short."""
-        with storage_errors(self.folder):
-            handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX)
-                yield
-            finally:
-                os.close(handle)

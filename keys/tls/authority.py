@@ -6,10 +6,7 @@ repository. Installs trust nowhere.
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -26,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from keys.datafolder import data_errors, data_folder, private_folder
 from keys.errors import TrustError
 from keys.fields import utc_now
+from keys.flock import locked
 from keys.keyfile import read
 from keys.tls.certificate import (
     alternative_names,
@@ -36,7 +34,7 @@ from keys.tls.certificate import (
     read_certificate,
 )
 from lib.errors import AmpzeroError
-from lib.files import storage_errors, write_atomic
+from lib.files import write_atomic
 
 RENEW_BEFORE = timedelta(days=30)
 """How long before its end a CA is replaced. A leaf is renewed when a third of its life is left."""
@@ -64,7 +62,7 @@ class Authority:
         """
         folder = private_folder(folder or data_folder() / "ca")
         certificate_file, key_file = folder / "ca.pem", folder / "ca.key"
-        with data_errors(folder), _locked(folder / "lock"):
+        with data_errors(folder), locked(folder):
             if not key_file.exists():
                 write_atomic(key_file, new_key(), 0o600, sync=True)
             key = read_key(key_file)
@@ -130,18 +128,6 @@ def needs_renewal(
     if not has or not set(has).issuperset((*names, *addresses)):
         return True
     return (now or utc_now()) > due_at(leaf)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock file while a CA is looked for or made; it takes milliseconds, so others wait."""
-    with storage_errors(path):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        os.close(handle)
 
 
 def _label(key: ec.EllipticCurvePrivateKey) -> str:
