@@ -121,12 +121,16 @@ def make_instance(tmp_path: Path, ampzero: Ampzero) -> Iterator[Callable[..., Pa
 def make_running(tmp_path: Path, ampzero: Ampzero) -> Iterator[Callable[..., Running]]:
     """Gives `make_running("services: ...", {"app.py": "..."})`: an instance with these files, not yet run.
 
-    Also what a supervisor that was killed left behind is ended.
+    Also what a supervisor that was killed left behind is ended. A fixture that gives the `root` directory
+    comes before this one among a test's arguments, or is gone before the instance.
     """
     made: list[Running] = []
 
-    def make(services: str, files: Mapping[str, str] | None = None, name: str = "demo") -> Running:
-        folder, root = tmp_path / name, tmp_path / f"{name}-var"
+    def make(
+        services: str, files: Mapping[str, str] | None = None, name: str = "demo", root: Path | None = None
+    ) -> Running:
+        folder = tmp_path / name
+        root = root or tmp_path / f"{name}-var"
         folder.mkdir()
         for path, text in (files or {}).items():
             (folder / path).write_text(text)

@@ -39,7 +39,10 @@ def fingerprint(public: Path) -> str:
 
 
 class Sshd:
-    """An sshd on the loopback that lets in the key `key`, as the user who runs the tests."""
+    """An sshd on the loopback that lets in the key `key`, as the user who runs the tests.
+
+    `options` are lines of its configuration. It runs while it is entered, or from `start` to `stop`.
+    """
 
     def __init__(self, folder: Path, *options: str) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -97,6 +100,16 @@ class Sshd:
         assert wait_for(self.answers), self.log.read_text()
         return self
 
+    def __enter__(self) -> Sshd:
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     def answers(self) -> bool:
         """Whether it says who it is."""
         try:
@@ -113,18 +126,8 @@ class Sshd:
 
 
 @contextmanager
-def running(folder: Path, *options: str) -> Iterator[Sshd]:
-    """An sshd with these lines in its configuration, ended afterwards."""
-    sshd = Sshd(folder, *options)
-    try:
-        yield sshd.start()
-    finally:
-        sshd.stop()
-
-
-@contextmanager
 def running_for_a_user(folder: Path) -> Iterator[Sshd]:
-    """As `running`, for an ordinary user `tester` that only this sshd knows. Needs root."""
+    """As Sshd, for an ordinary user `tester` that only this sshd knows. Needs root."""
     sshd = Sshd(folder)
     sshd.user = "tester"
     for path in [folder, *folder.parents][:-2]:  # the pytest folders are root's alone
@@ -133,10 +136,8 @@ def running_for_a_user(folder: Path) -> Iterator[Sshd]:
     users = folder / "passwd"
     users.write_text(f"{Path('/etc/passwd').read_text()}tester:x:54321:54321::{sshd.home}:/bin/sh\n")
     sshd.wrapper = ["unshare", "--mount", "sh", "-c", f'mount --bind {users} /etc/passwd && exec "$@"', "sh"]
-    try:
-        yield sshd.start()
-    finally:
-        sshd.stop()
+    with sshd:
+        yield sshd
 
 
 @contextmanager

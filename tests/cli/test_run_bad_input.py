@@ -275,22 +275,16 @@ def test_a_root_directory_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.root
-def test_a_full_disk(small_disk: Path, tmp_path: Path, ampzero: Ampzero) -> None:
-    folder = tmp_path / "demo"
-    folder.mkdir()
-    (folder / "amprun.yaml").write_text(
-        f"name: demo\namprun_root_directory: {small_disk}\n"
+def test_a_full_disk(small_disk: Path, make_running: MakeRunning) -> None:
+    one = make_running(
         "services:\n  web: {command: sh -c 'echo $$ >> pids; exec sleep 600', port: auto, "
-        "ready: {exec: 'true'}}\n"
+        "ready: {exec: 'true'}}\n",
+        root=small_disk,
     )
-    one = Running(ampzero, folder, small_disk)
     filling = fill(small_disk)
-    try:
-        is_one_error(one.run(), 8, "no space left on the device")
-        assert not (folder / "pids").exists()
-        filling.unlink()
-        assert one.run().code == 0
-        pids_in(folder / "pids")
-        assert one.stop().code == 0
-    finally:
-        one.end()
+    is_one_error(one.run(), 8, "no space left on the device")
+    assert not (one.folder / "pids").exists()
+    filling.unlink()
+    assert one.run().code == 0
+    pids_in(one.folder / "pids")
+    assert one.stop().code == 0

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sshd_support import Sshd, running
+from sshd_support import Sshd
 from support import wait_for
 
 from deploy import bootstrap
@@ -32,7 +32,7 @@ OLD = [
 
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with running(tmp_path_factory.mktemp("sshd")) as one:
+    with Sshd(tmp_path_factory.mktemp("sshd")) as one:
         yield one
 
 

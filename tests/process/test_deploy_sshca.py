@@ -53,11 +53,8 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     made = Place(tmp_path)
-    try:
-        made.sshd.start()
+    with made.sshd:
         yield made
-    finally:
-        made.sshd.stop()
 
 
 def test_it_lets_in_whom_the_key_certifies(place: Place) -> None:

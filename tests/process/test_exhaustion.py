@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from disk_support import fill
 from running_support import Running, alive, carrying, kill, pids_in, wait_gone
-from support import Ampzero, wait_for
+from support import wait_for
 
 MakeRunning = Callable[..., Running]
 
@@ -95,37 +95,28 @@ def test_children_leave_the_supervisor_descriptors_to_hear_a_stop_with(make_runn
 
 @pytest.mark.root
 def test_a_full_disk_keeps_nothing_from_running_and_is_caught_up_with(
-    small_disk: Path, tmp_path: Path, ampzero: Ampzero
+    small_disk: Path, make_running: MakeRunning
 ) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("mounts need root")
-    folder = tmp_path / "demo"
-    folder.mkdir()
-    (folder / "amprun.yaml").write_text(
-        f"name: demo\namprun_root_directory: {small_disk}\nservices:\n"
-        "  web: {command: sleep 600}\n  said: {command: sleep 600, ready: {exec: 'true'}}\n"
-    )
-    one = Running(ampzero, folder, small_disk)
-    try:
-        one.start()
-        full = fill(small_disk)
-        for number in (1, 2):
-            kill(one.pid("web"))
-            one.until(lambda n=number: one.process("web")["restarts"] == n and one.process("web")["pid"])  # type: ignore[misc]  # a default
-        one.until_state("web", "ready")
-        pid = one.pid("web")
-        full.unlink()
-        kill(one.pid("said"))
-        one.until(lambda: one.process("said")["restarts"] == 1 and one.process("said")["state"] == "ready")
-        kill(one.supervisor)
-        # What happened while the disk was full is known again.
-        one.until(lambda: one.run().code == 0)
-        assert one.pid("web") == pid
-        assert one.process("web")["restarts"] == 2
-        assert one.stop().code == 0
-        assert not alive(pid)
-    finally:
-        one.end()
+    one = make_running(
+        "services:\n  web: {command: sleep 600}\n  said: {command: sleep 600, ready: {exec: 'true'}}\n",
+        root=small_disk,
+    ).start()
+    full = fill(small_disk)
+    for number in (1, 2):
+        kill(one.pid("web"))
+        one.until(lambda n=number: one.process("web")["restarts"] == n and one.process("web")["pid"])  # type: ignore[misc]  # a default
+    one.until_state("web", "ready")
+    pid = one.pid("web")
+    full.unlink()
+    kill(one.pid("said"))
+    one.until(lambda: one.process("said")["restarts"] == 1 and one.process("said")["state"] == "ready")
+    kill(one.supervisor)
+    # What happened while the disk was full is known again.
+    one.until(lambda: one.run().code == 0)
+    assert one.pid("web") == pid
+    assert one.process("web")["restarts"] == 2
+    assert one.stop().code == 0
+    assert not alive(pid)
 
 
 @contextmanager
@@ -156,30 +147,24 @@ def taking_every_file(place: Path) -> Iterator[None]:
 
 @pytest.mark.root
 def test_a_disk_without_inodes_keeps_nothing_from_starting_again(
-    small_disk: Path, tmp_path: Path, ampzero: Ampzero
+    small_disk: Path, make_running: MakeRunning
 ) -> None:
-    folder = tmp_path / "demo"
-    folder.mkdir()
-    (folder / "amprun.yaml").write_text(
-        f"name: demo\namprun_root_directory: {small_disk}\nservices:\n"
-        "  web: {command: sh -c 'echo here; exec sleep 600', restart: {initial: 4s}}\n"
-    )
-    one = Running(ampzero, folder, small_disk)
-    try:
-        one.start()
-        supervisor, web = one.supervisor, one.pid("web")
-        inodes = os.statvfs(small_disk)
-        room = f"remount,nr_inodes={inodes.f_files - inodes.f_ffree + 10}"
-        subprocess.run(["mount", "-o", room, small_disk], check=True)
-        with taking_every_file(one.var):
-            kill(web)
-            one.until(lambda: one.process("web")["restarts"] == 1 and one.process("web")["state"] == "ready")
-            assert one.output("web") == [b"here"] * 2
-            assert any(b"no room for the named pipe" in text for *_, text in one.records("web"))
-        assert one.supervisor == supervisor
-        assert one.stop().code == 0
-    finally:
-        one.end()
+    one = make_running(
+        "services:\n  web: {command: sh -c 'echo here; exec sleep 600', restart: {initial: 4s}}\n",
+        root=small_disk,
+    ).start()
+    supervisor, web = one.supervisor, one.pid("web")
+    one.until(lambda: one.output("web") == [b"here"])
+    inodes = os.statvfs(small_disk)
+    room = f"remount,nr_inodes={inodes.f_files - inodes.f_ffree + 10}"
+    subprocess.run(["mount", "-o", room, small_disk], check=True)
+    with taking_every_file(one.var):
+        kill(web)
+        one.until(lambda: one.process("web")["restarts"] == 1 and one.process("web")["state"] == "ready")
+        one.until(lambda: one.output("web") == [b"here"] * 2)
+        assert any(b"no room for the named pipe" in text for *_, text in one.records("web"))
+    assert one.supervisor == supervisor
+    assert one.stop().code == 0
 
 
 @contextmanager

@@ -71,11 +71,8 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     made = Place(tmp_path)
-    try:
-        made.sshd.start()
+    with made.sshd:
         yield made
-    finally:
-        made.sshd.stop()
 
 
 def test_a_certificate_logs_in_and_the_host_is_known_by_the_authority(place: Place) -> None:

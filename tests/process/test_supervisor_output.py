@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from running_support import Running, kill
-from support import Ampzero
 
 MakeRunning = Callable[..., Running]
 PYTHON = sys.executable
@@ -163,36 +161,27 @@ def test_a_child_that_nobody_reads_is_not_blocked_and_an_orphan_pipe_does_no_har
 
 @pytest.mark.root
 def test_a_full_disk_costs_lines_which_are_counted_and_no_child(
-    small_disk: Path, tmp_path: Path, ampzero: Ampzero
+    small_disk: Path, make_running: MakeRunning
 ) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("mounts need root")
-    folder = tmp_path / "demo"
-    folder.mkdir()
-    (folder / "amprun.yaml").write_text(
-        f"name: demo\namprun_root_directory: {small_disk}\nlogs: {{segment: 1, keep: 100}}\n"
-        f"services:\n  web: {{command: {PYTHON} app.py}}\n"
-    )
-    (folder / "app.py").write_text(
+    app = (
         "import sys, time, os\n"
         "while not os.path.exists('go'): time.sleep(0.05)\n"
         "for n in range(100000):\n    sys.stdout.write('x' * 99 + '\\n')\n"
         "sys.stdout.flush()\nopen('written', 'w').close()\n"
         "while not os.path.exists('more'): time.sleep(0.05)\nprint('more', flush=True)\ntime.sleep(600)\n"
     )
-    one = Running(ampzero, folder, small_disk)
-    try:
-        one.start()
-        pid = one.pid("web")
-        (folder / "go").touch()
-        one.until(lambda: (folder / "written").exists())
-        one.until(lambda: one.service("web")["dropped_lines"] > 50000)
-        assert one.pid("web") == pid
-        assert "lines of output were lost" in ampzero("status", folder).out
-        without_gap(one, "web")
-        sorted((one.var / "logs/web").glob("*.log"))[0].unlink()
-        (folder / "more").touch()
-        one.until(lambda: b"more" in one.output("web"))
-        assert one.stop().code == 0
-    finally:
-        one.end()
+    one = make_running(
+        f"logs: {{segment: 1, keep: 100}}\nservices:\n  web: {{command: {PYTHON} app.py}}\n",
+        {"app.py": app}, root=small_disk,
+    ).start()  # fmt: skip
+    pid = one.pid("web")
+    (one.folder / "go").touch()
+    one.until(lambda: (one.folder / "written").exists())
+    one.until(lambda: one.service("web")["dropped_lines"] > 50000)
+    assert one.pid("web") == pid
+    assert "lines of output were lost" in one.ampzero("status", one.folder).out
+    without_gap(one, "web")
+    sorted((one.var / "logs/web").glob("*.log"))[0].unlink()
+    (one.folder / "more").touch()
+    one.until(lambda: b"more" in one.output("web"))
+    assert one.stop().code == 0

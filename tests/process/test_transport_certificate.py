@@ -60,11 +60,8 @@ class Place:
 def place(tmp_path: Path, ampzero: Ampzero, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     made = Place(tmp_path, ampzero)
-    try:
-        made.sshd.start()
+    with made.sshd:
         yield made
-    finally:
-        made.sshd.stop()
 
 
 def test_it_logs_in_without_any_other_key(place: Place) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sshd_support import Sshd, running, running_for_a_user
+from sshd_support import Sshd, running_for_a_user
 from support import wait_for
 
 from deploy.transport import LocalTransport, Settings, Transport, open_transport
@@ -24,7 +24,7 @@ SOON = 60.0
 
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with running(tmp_path_factory.mktemp("sshd")) as one:
+    with Sshd(tmp_path_factory.mktemp("sshd")) as one:
         yield one
 
 

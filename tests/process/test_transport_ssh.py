@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import sshd_support
-from sshd_support import Sshd, fingerprint, keygen, running, ssh_keygen
+from sshd_support import Sshd, fingerprint, keygen, ssh_keygen
 from support import unused_port
 
 from deploy.transport import Settings, open_transport
@@ -25,7 +25,7 @@ from lib.errors import AmpzeroError, ConfigError, RefusedError, UnreachableError
 
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with running(tmp_path_factory.mktemp("sshd")) as one:
+    with Sshd(tmp_path_factory.mktemp("sshd")) as one:
         yield one
 
 
@@ -136,7 +136,7 @@ class TestHostKey:
 
     def test_the_type_that_is_known_is_asked_for(self, tmp_path: Path) -> None:
         rsa = keygen(tmp_path / "rsa", "-b", "2048", kind="rsa")
-        with running(tmp_path / "two", f"HostKey {rsa}") as two:
+        with Sshd(tmp_path / "two", f"HostKey {rsa}") as two:
             for key in (rsa, two.host_key):
                 assert greeting(two.address, trusted(two, known_hosts=two.known_hosts(key))) == "hello"
 
@@ -164,7 +164,7 @@ class TestHostKey:
         )
         known = tmp_path / "known"
         known.write_text(f"@cert-authority 127.0.0.* {Path(f'{authority}.pub').read_text()}")
-        with running(tmp_path / "sshd", f"HostCertificate {server.host_key}-cert.pub") as sshd:
+        with Sshd(tmp_path / "sshd", f"HostCertificate {server.host_key}-cert.pub") as sshd:
             settings = trusted(sshd, known_hosts=known)
             if good:
                 assert greeting(sshd.address, settings) == "hello"
@@ -177,7 +177,7 @@ class TestHostKey:
         ssh_keygen("-q", "-s", used, "-h", "-I", "host", f"{server.host_key}.pub")
         lines = tmp_path / "known_hosts"
         lines.write_text(f"@cert-authority * {Path(f'{known}.pub').read_text()}")
-        with running(tmp_path / "sshd", f"HostCertificate {server.host_key}-cert.pub") as sshd:
+        with Sshd(tmp_path / "sshd", f"HostCertificate {server.host_key}-cert.pub") as sshd:
             error = refused(sshd.address, trusted(sshd, known_hosts=lines), RefusedError)
             assert "authority that is not known" in error.message
 
@@ -245,7 +245,7 @@ class TestKey:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, way: str
     ) -> None:
         authority, key = keygen(tmp_path / "authority"), keygen(tmp_path / "user", kind=kind)
-        with running(tmp_path / "sshd", f"TrustedUserCAKeys {authority}.pub") as sshd:
+        with Sshd(tmp_path / "sshd", f"TrustedUserCAKeys {authority}.pub") as sshd:
             assert "not let in" in refused(sshd.address, trusted(sshd, key=key)).message
             ssh_keygen("-q", "-s", authority, "-I", "me", "-n", getpass.getuser(), f"{key}.pub")
             if way == "file":
@@ -303,7 +303,7 @@ class TestConfiguration:
 class TestJump:
     @pytest.mark.parametrize("chain", ["two", "one,two"])
     def test_through_two_hosts(self, sshd: Sshd, tmp_path: Path, chain: str) -> None:
-        with running(tmp_path / "one") as one, running(tmp_path / "two") as two:
+        with Sshd(tmp_path / "one") as one, Sshd(tmp_path / "two") as two:
             known = tmp_path / "known"
             known.write_text("".join(each.known_hosts().read_text() for each in (one, two, sshd)))
             config = tmp_path / "config"
@@ -323,7 +323,7 @@ class TestJump:
         assert greeting("jump", trusted(sshd, config=config)) == "hello"
 
     def test_a_fleet_shares_one_connection_which_ends_with_the_last(self, sshd: Sshd, tmp_path: Path) -> None:
-        with running(tmp_path / "jump") as jump:
+        with Sshd(tmp_path / "jump") as jump:
             known = tmp_path / "known"
             known.write_text(jump.known_hosts().read_text() + sshd.known_hosts().read_text())
             config = tmp_path / "config"
@@ -376,7 +376,7 @@ class TestUnreachable:
         assert "ends the connection before it says anything" in error.message
 
     def test_one_that_is_lost_while_a_program_runs(self, tmp_path: Path) -> None:
-        with running(tmp_path / "sshd") as sshd, cable(sshd.port) as (port, cut):
+        with Sshd(tmp_path / "sshd") as sshd, cable(sshd.port) as (port, cut):
             settings = trusted(sshd, known_hosts=tmp_path / "known")
             (tmp_path / "known").write_text(sshd.known_hosts().read_text().replace(str(sshd.port), str(port)))
             with open_transport(f"{sshd.user}@127.0.0.1:{port}", settings) as transport:
@@ -391,7 +391,7 @@ class TestUnreachable:
                     transport.run(["echo"], timeout=30)
 
     def test_a_door_that_is_crowded_is_knocked_at_again(self, tmp_path: Path) -> None:
-        with running(tmp_path / "sshd", "MaxStartups 2:70:4") as sshd:
+        with Sshd(tmp_path / "sshd", "MaxStartups 2:70:4") as sshd:
             settings = trusted(sshd)
             settings.timeout = 60
             assert greet_at_once([sshd.address] * 12, settings) == ["hello"] * 12
