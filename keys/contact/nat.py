@@ -42,7 +42,9 @@ class NatKeeper:
             return NatReport("none", self.problem)
         if found is None:
             return NatReport("starting", "looking for a gateway")
-        state = {"direct": "direct"}.get(found.method, "mapped") if found.external else "none"
+        state = "none"
+        if found.external:
+            state = "direct" if found.method == "direct" else "mapped"
         why = found.problem or f"{found.method}: {found.external}, for {found.lease} s"
         return NatReport(state, why, found.method, found.external, found.lease, found.reachable)
 

@@ -6,6 +6,7 @@ where the new ones are wrong, the last good pair stays.
 
 from __future__ import annotations
 
+import os
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,9 +33,8 @@ def take(instance: Instance, folder: Path, leaf_due: float) -> Shown:
     """
     tls = instance.config.tls
     certificate, key = (resolved(instance, text or "") for text in (tls.certificate, tls.key))
-    raw, secret = _read(instance, "certificate", certificate), _read(instance, "key", key)
-    if key.stat().st_mode & stat.S_IRWXO:
-        mode = stat.S_IMODE(key.stat().st_mode)
+    (raw, _), (secret, mode) = _read(instance, "certificate", certificate), _read(instance, "key", key)
+    if mode & stat.S_IRWXO:
         raise _wrong(instance, "key", f"others can read {key} (mode {mode:04o})", f"chmod o-rwx {key}")
     problem = ""
     try:
@@ -65,15 +65,17 @@ def _wrong(instance: Instance, key: str, what: str, hint: str = "") -> ConfigErr
     return ConfigError(f"tls.{key}: {what}", hint)
 
 
-def _read(instance: Instance, what: str, path: Path) -> bytes:
+def _read(instance: Instance, what: str, path: Path) -> tuple[bytes, int]:
+    """The content of a file, and the mode of just that file."""
     try:
         with path.open("rb") as stream:
+            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
             raw = stream.read(MAX_FILE + 1)
     except OSError as error:
         raise _wrong(instance, what, f"cannot read {path}: {error.strerror}") from error
     if len(raw) > MAX_FILE:
         raise _wrong(instance, what, f"{path} has more than {MAX_FILE} bytes")
-    return raw
+    return raw, mode
 
 
 def _chain(instance: Instance, path: Path, raw: bytes) -> list[x509.Certificate]:

@@ -22,7 +22,6 @@ def exchange(gateway: Gateway, request: bytes, read: Callable[[bytes], Answer | 
 
     Raises: GatewayError when none comes, and what `read` raises.
     """
-    silent = GatewayError(f"the gateway {gateway.address} does not answer")
     try:
         with socket.socket(
             socket.AF_INET6 if gateway.is_ipv6 else socket.AF_INET, socket.SOCK_DGRAM
@@ -49,4 +48,4 @@ def exchange(gateway: Gateway, request: bytes, read: Callable[[bytes], Answer | 
         raise GatewayError(f"the gateway {gateway.address} does not offer it") from error
     except OSError as error:
         raise GatewayError(f"the gateway {gateway.address} cannot be reached: {error.strerror}") from error
-    raise silent
+    raise GatewayError(f"the gateway {gateway.address} does not answer")
