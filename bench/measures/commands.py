@@ -30,6 +30,6 @@ def measure(peer: Peer) -> tuple[float, float]:
     with running(peer, argv, COUNT) as now:
         status = peer.status(now.job)
         assert status, "asked only of peers that have a status"
-        time.sleep(0.5)
+        time.sleep(0.5)  # what a supervisor does at its start is not part of what a command takes
         environment = now.environment()
         return seconds(peer.help(now.job), environment), seconds(status, environment)

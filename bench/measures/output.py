@@ -42,7 +42,7 @@ def measure(peer: Peer) -> Output:
         os.mkfifo(gate)
         work = f"read go < {shlex.quote(str(gate))}; cat {shlex.quote(str(source))}; read go < {gate}"
         with running(peer, ("sh", "-c", work), 1) as now:
-            time.sleep(0.5)
+            time.sleep(0.5)  # the start is over then, and costs nothing of what is measured
             supervisors = now.supervisors()
             before = processes.cpu_seconds(supervisors)
             begun = time.monotonic()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,74 +14,40 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from serve_support import Serving
 from support import wait_for
 
-from lib.errors import AmpzeroError
 from lib.loader import load_instance
 from lib.logs.record import Record, prefix, segment_name, stamp
 from lib.logstore.client import LogstoreClient
 from lib.logstore.wire import MAX_BODY, Query, RequestError
-from lib.signed import Response, SignedClient, Signer, read_secret
+from lib.signed import Signer
 
-TEMPLATE = Path(__file__).parents[2] / "instance_template" / "logstore"
-AMPZERO = Path(sys.executable).with_name("ampzero")
 START = 1_790_000_000
 
 
-class Server:
-    """An instance's folder with its log store; `ship` lets it read the instance's logs."""
+class Server(Serving):
+    """An instance's folder with its log store, which reads the instance's logs."""
 
-    def __init__(self, folder: Path, ship: bool = True) -> None:
-        self.folder = folder
-        shutil.copytree(TEMPLATE, folder / "logstore")
+    def __init__(self, folder: Path) -> None:
         (folder / "amprun.yaml").write_text(
             f"name: kick\namprun_root_directory: {folder}/var\nservices: {{logstore: {{}}}}\n"
         )
-        self.instance = load_instance(str(folder))
-        for private in (self.instance.state, self.instance.sockets.parent, self.instance.sockets):
+        instance = load_instance(str(folder))
+        for private in (instance.state, instance.sockets.parent, instance.sockets):
             private.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.secret_file = self.instance.state / "logstore.secret"
-        self.secret_file.write_text(secrets.token_hex(32))
-        self.socket = self.instance.sockets / "logstore.sock"
-        self.logs = self.instance.logs
-        self.process: subprocess.Popen[bytes] | None = None
+        super().__init__(
+            folder, "logstore", instance.sockets / "logstore.sock", instance.state / "logstore.secret"
+        )
+        self.logs = instance.logs
         self.environment = {
             "PATH": os.environ["PATH"], "HOME": str(folder), "AMPZERO_INSTANCE": "kick",
             "LOGSTORE_DATA": str(folder / "data"), "LOGSTORE_SECRET_FILE": str(self.secret_file),
-            **({"LOGSTORE_SHIP_FROM": str(self.logs)} if ship else {}),
+            "LOGSTORE_SHIP_FROM": str(self.logs),
         }  # fmt: skip
 
-    def start(self) -> None:
-        argv = [str(AMPZERO), "serve", "logstore", "--socket", str(self.socket)]
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(argv, cwd=self.folder, env=self.environment, stderr=log)
-        assert wait_for(self.is_ready), self.log
-
-    def is_ready(self) -> bool:
-        assert self.process is not None and self.process.poll() is None, self.log
-        try:
-            return self.raw("GET", "/healthz").status == 200
-        except AmpzeroError:
-            return False
-
-    def end(self, number: int) -> int:
-        assert self.process is not None
-        self.process.send_signal(number)
-        return self.process.wait(60)
-
-    @property
-    def log(self) -> str:
-        return (self.folder / "log").read_text()
-
     def client(self) -> LogstoreClient:
-        return LogstoreClient(f"unix:{self.socket}", read_secret(self.secret_file))
-
-    def raw(self, method: str, target: str, body: bytes = b"", **headers: str) -> Response:
-        client = SignedClient(f"unix:{self.socket}", Signer("instance", read_secret(self.secret_file)))
-        try:
-            return client.request(method, target, body, headers)
-        finally:
-            client.close()
+        return LogstoreClient(self.url, self.secret)
 
     def remote(self, *words: str) -> tuple[int, str, str]:
         done = subprocess.run(
@@ -98,10 +62,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     made = Server(tmp_path)
     made.start()
     yield made
-    assert made.process is not None
-    if made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
+    made.kill()
 
 
 class Writer:
@@ -228,7 +189,7 @@ def test_bad_requests_get_clear_errors(server: Server) -> None:
 
 
 def test_a_request_cannot_be_sent_twice(server: Server) -> None:
-    header = Signer("instance", read_secret(server.secret_file)).header("GET", "/v1/sources")
+    header = Signer("instance", server.secret).header("GET", "/v1/sources")
     assert server.raw("GET", "/v1/sources", Authorization=header).status == 200
     assert server.raw("GET", "/v1/sources", Authorization=header).status == 401
     assert server.end(signal.SIGKILL) == -signal.SIGKILL

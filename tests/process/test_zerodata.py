@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,72 +14,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from serve_support import Serving
 from support import wait_for
 
 from lib.errors import AmpzeroError, StorageError
-from lib.signed import Response, SignedClient, Signer, read_secret
+from lib.signed import Response, Signer
 from lib.zerodata.client import ZerodataClient
 from lib.zerodata.record import ConflictError, Delete, Put, RequestError
 
-TEMPLATE = Path(__file__).parents[2] / "instance_template" / "zerodata"
-AMPZERO = Path(sys.executable).with_name("ampzero")
 
-
-class Server:
+class Server(Serving):
     """An instance's folder with its record store."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        shutil.copytree(TEMPLATE, folder / "zerodata")
-        self.secret_file = folder / "secret"
-        self.secret_file.write_text(secrets.token_hex(32))
-        self.secret = read_secret(self.secret_file)
-        self.socket = folder / "z.sock"
-        self.url = f"unix:{self.socket}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {
-            "PATH": os.environ["PATH"], "HOME": str(self.folder), "ZERODATA_URL": self.url,
-            "ZERODATA_SECRET_FILE": str(self.secret_file), "ZERODATA_DATA": str(self.folder / "data"),
+        super().__init__(folder, "zerodata", folder / "z.sock", folder / "secret")
+        self.environment = {
+            "PATH": os.environ["PATH"], "HOME": str(folder), "ZERODATA_URL": self.url,
+            "ZERODATA_SECRET_FILE": str(self.secret_file), "ZERODATA_DATA": str(folder / "data"),
         }  # fmt: skip
-
-    def start(self) -> None:
-        argv = [str(AMPZERO), "serve", "zerodata", "--socket", str(self.socket)]
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(argv, cwd=self.folder, env=self.environment, stderr=log)
-        assert wait_for(self.is_ready), self.log
-
-    def is_ready(self) -> bool:
-        assert self.process is not None and self.process.poll() is None, self.log
-        try:
-            return self.raw("GET", "/healthz", signed=False).status == 200
-        except AmpzeroError:
-            return False
-
-    def end(self, number: int) -> int:
-        assert self.process is not None
-        self.process.send_signal(number)
-        return self.process.wait(60)
-
-    @property
-    def log(self) -> str:
-        return (self.folder / "log").read_text()
 
     def client(self) -> ZerodataClient:
         return ZerodataClient(self.url, self.secret)
-
-    def raw(
-        self, method: str, target: str, body: bytes = b"", signed: bool = True, **headers: str
-    ) -> Response:
-        client = SignedClient(self.url, Signer("instance", self.secret), timeout=60)
-        try:
-            return client.request(
-                method, target, body, headers if signed else {"Authorization": "", **headers}
-            )
-        finally:
-            client.close()
 
 
 @pytest.fixture
@@ -89,10 +42,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     made = Server(tmp_path)
     made.start()
     yield made
-    assert made.process is not None
-    if made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
+    made.kill()
 
 
 def error_of(response: Response) -> tuple[int, str]:
@@ -145,7 +95,7 @@ def test_queries_and_batches(server: Server) -> None:
 
 
 def test_what_is_not_signed_right_is_refused(server: Server) -> None:
-    assert error_of(server.raw("GET", "/v1/records/a/b", signed=False))[0] == 401
+    assert error_of(server.raw("GET", "/v1/records/a/b", Authorization=""))[0] == 401
     for client in (ZerodataClient(server.url, b"0" * 64), ZerodataClient(server.url, server.secret, "other")):
         with pytest.raises(AmpzeroError, match="signature is wrong"):
             client.put("a", "b", {})
@@ -154,7 +104,7 @@ def test_what_is_not_signed_right_is_refused(server: Server) -> None:
     target = Signer("instance", server.secret).header("GET", "/v1/records/a/c")
     answer = server.raw("GET", "/v1/records/a/b", Authorization=target)
     assert answer.headers["www-authenticate"] == "AMPZERO-HMAC-SHA256"
-    assert server.raw("GET", "/healthz", signed=False).status == 200
+    assert server.raw("GET", "/healthz", Authorization="").status == 200
     assert server.secret.decode() not in server.log
 
 
@@ -286,11 +236,14 @@ def test_a_client_whose_server_was_restarted_goes_on(server: Server) -> None:
 
 def test_settings_that_are_missing_or_wrong(server: Server) -> None:
     server.end(signal.SIGTERM)
-    argv = [str(AMPZERO), "serve", "zerodata", "--socket", str(server.socket)]
 
     def start(**changed: str) -> Any:
         return subprocess.run(
-            argv, cwd=server.folder, env={**server.environment, **changed}, capture_output=True, timeout=60
+            server.argv,
+            cwd=server.folder,
+            env={**server.environment, **changed},
+            capture_output=True,
+            timeout=60,
         )
 
     for changed, code, says in (
@@ -334,7 +287,7 @@ def test_a_full_disk_is_said_and_passes(server: Server) -> None:
         assert kept > 5
         refused = error_of(server.raw("PUT", "/v1/records/k/more", b'{"a":"%s"}' % (b"x" * 100_000)))
         assert refused[0] == 507
-        assert server.raw("GET", "/healthz", signed=False).status == 200
+        assert server.raw("GET", "/healthz", Authorization="").status == 200
         # Reading may be refused as well, since its nonce must be kept: what it may not be is another error.
         assert server.raw("GET", "/v1/records/k/first").status in (200, 507)
         subprocess.run(["mount", "-o", "remount,size=16m", disk], check=True)
