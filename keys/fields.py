@@ -30,6 +30,21 @@ def render(title: str, fields: list[tuple[str, str]]) -> str:
     return "".join([f"{title}\n", *(f"{name}: {value}\n" for name, value in fields)])
 
 
+def text_of(raw: bytes | str, limit: int, what: str) -> str:
+    """`raw` as text, when it is UTF-8 of at most `limit` bytes; `what` names it in errors.
+
+    Raises: TrustError.
+    """
+    try:
+        if len(raw) <= limit:
+            text = raw if isinstance(raw, str) else raw.decode()
+            if len(text.encode()) <= limit:
+                return text
+    except UnicodeError as error:
+        raise TrustError(f"{what} must be valid UTF-8") from error
+    raise TrustError(f"{what} of more than {limit} bytes")
+
+
 def parse(title: str, text: str) -> list[tuple[str, str]]:
     """The fields of `text` in their order.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from keys import chain, operation
 from keys.chain import State
 from keys.errors import TrustError
-from keys.fields import MAX_BODY
+from keys.fields import MAX_BODY, text_of
 from keys.note import Verifier
 from keys.operation import SIGNER, SignedOperation
 from keys.publickey import PublicKey
@@ -107,13 +107,7 @@ def split(raw: bytes | str) -> list[str]:
 
     Raises: TrustError.
     """
-    if len(raw) > MAX_FILE:
-        raise TrustError(f"a chain of more than {MAX_FILE} bytes")
-    try:
-        text = raw if isinstance(raw, str) else raw.decode()
-    except UnicodeDecodeError as error:
-        raise TrustError("a chain of operations must be valid UTF-8") from error
-    first, *others = text.split(f"\n{SEPARATOR}\n")
+    first, *others = text_of(raw, MAX_FILE, "a chain of operations").split(f"\n{SEPARATOR}\n")
     if len(others) >= MAX_OPERATIONS:
         raise TrustError(f"a chain of more than {MAX_OPERATIONS} operations")
     notes = [first, *others]

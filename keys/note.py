@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from keys.errors import TrustError
-from keys.fields import MAX_BODY, decode, encode
+from keys.fields import MAX_BODY, decode, encode, text_of
 from keys.publickey import PublicKey
 
 ED25519 = b"\x01"
@@ -159,15 +159,8 @@ def parse(raw: bytes | str, limit: int = MAX_BODY) -> Note:
 
     Raises: TrustError.
     """
-    if len(raw) > limit:
-        raise TrustError(f"a note of more than {limit} bytes")
-    try:
-        whole = raw if isinstance(raw, str) else raw.decode()
-    except UnicodeDecodeError as error:
-        raise TrustError("a note must be valid UTF-8") from error
+    whole = text_of(raw, limit, "a note")
     check_text(whole)
-    if len(whole.encode()) > limit:
-        raise TrustError(f"a note of more than {limit} bytes")
     text, separator, lines = whole[:-1].rpartition("\n\n")
     if not separator:
         raise TrustError("not a signed note: no empty line before the signatures")
