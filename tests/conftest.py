@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, settings
 from running_support import Running
 from support import RUN_VARIABLE, Ampzero, left_processes, unused_port, wait_for
 
-# Those of tests/lab and tests/bare; a second conftest.py would be a second module of that name.
-pytest_plugins = ["lab_fixtures", "bare_fixtures"]
+# Those that several files share; a second conftest.py would be a second module of that name.
+pytest_plugins = ["lab_fixtures", "bare_fixtures", "nat_fixtures"]
 
 ISOLATED = ("XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
 

@@ -17,11 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fake_gateway import FakeGateway
 from support import Ampzero, wait_for
 
 from lib.nat import Keeper, Mapping
 from lib.nat.keeper import Pace
+
+needs_miniupnpc = pytest.mark.skipif(sys.version_info >= (3, 14), reason="miniupnpc has no wheel for 3.14")
+WAYS = ["PCP", "NAT-PMP", pytest.param("UPnP", marks=needs_miniupnpc)]
 
 QUICK = Pace(lease=3600, check=0.1, retry=0.1, longest=0.2)
 """A keeper that looks every tenth of a second; what it asks for stays the same."""

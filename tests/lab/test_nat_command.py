@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from nat_support import OUTSIDE, House, Inside, house, why_not
+from nat_support import OUTSIDE, House, Inside, house, needs_miniupnpc, why_not
 
 REASON = why_not()
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(REASON), reason=REASON)]
@@ -48,9 +47,8 @@ def test_a_random_port_is_mapped_and_removed(home: House) -> None:
     assert not home.mapped()
 
 
+@needs_miniupnpc
 def test_upnp_alone(bare: House) -> None:
-    if sys.version_info >= (3, 14):
-        pytest.skip("miniupnpc has no wheel for 3.14")
     bare.open_gateway(without="enable_natpmp")
     done = Inside(bare)("nat", "test", "--map")
     assert done.code == 0, done

@@ -10,7 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from nat_support import INSIDE, INSIDE6, NEIGHBOUR, OUTSIDE, House, find, house, program, why_not
+from nat_support import (
+    INSIDE,
+    INSIDE6,
+    NEIGHBOUR,
+    OUTSIDE,
+    House,
+    find,
+    house,
+    needs_miniupnpc,
+    program,
+    why_not,
+)
 from support import wait_for
 
 REASON = why_not()
@@ -33,7 +44,6 @@ except OSError as error:
     print("none:", error)
 """
 UPNP_ONLY = "enable_natpmp"
-BY_UPNP = pytest.mark.skipif(sys.version_info >= (3, 14), reason="miniupnpc has no wheel for 3.14")
 
 
 @pytest.fixture
@@ -49,11 +59,6 @@ def bare(tmp_path: Path) -> Iterator[House]:
     """A house whose router does not yet."""
     with house(tmp_path) as made:
         yield made
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state/nat.json"
 
 
 def from_outside(home: House, port: int, address: str = OUTSIDE) -> str:
@@ -73,7 +78,7 @@ def answering(home: House) -> Iterator[None]:
         server.wait(60)
 
 
-@pytest.fixture(params=["PCP", pytest.param("UPnP", marks=BY_UPNP)])
+@pytest.fixture(params=["PCP", pytest.param("UPnP", marks=needs_miniupnpc)])
 def either(request: pytest.FixtureRequest, bare: House) -> tuple[House, str]:
     """A router that offers all, and one with UPnP alone."""
     bare.open_gateway(without=UPNP_ONLY if request.param == "UPnP" else "")
@@ -293,7 +298,7 @@ while True:
 """A device of the network that says it were a gateway, and answers before the gateway does."""
 
 
-@BY_UPNP
+@needs_miniupnpc
 def test_another_device_that_says_it_were_a_gateway_is_not_even_visited(
     bare: House, state: Path, tmp_path: Path
 ) -> None:
