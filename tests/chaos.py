@@ -12,7 +12,8 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
-from chaos_support import Broken, Chaos  # noqa: E402 -- the path comes first
+from chaos_model import Broken  # noqa: E402 -- the path comes first
+from chaos_support import Chaos  # noqa: E402
 from running_support import Running  # noqa: E402
 from support import Ampzero  # noqa: E402
 

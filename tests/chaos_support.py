@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import random
 import signal
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import chaos_checks as checks
+from chaos_commands import Command, Commands
+from chaos_load import Load
+from chaos_model import MOST, Broken, Expected, Model
 from running_support import Running, alive, carrying, kill, wait_gone
 from support import Result, wait_for
 
@@ -27,33 +28,6 @@ from lib.supervisor import tree
 
 REST = 60.0
 """Seconds within which the instance must be at rest again after each action."""
-
-MOST = 4
-"""Processes of a service at most: the storm is bounded."""
-
-APP = Path(__file__).with_name("chaos_app.py")
-
-
-class Broken(Exception):
-    """Something does not hold."""
-
-
-@dataclass
-class Model:
-    """What a service must be like now; `low` and `high` bound each process's restarts by its number."""
-
-    kind: str
-    processes: int
-    needs: tuple[str, ...] = ()
-    wanted: bool = True
-    generation: int = 0
-    configured: int = 0
-    restarts: dict[int, list[int]] = field(default_factory=dict)
-
-    def resize(self, count: int) -> None:
-        """Have `count` processes: new ones begin to count at 0."""
-        self.processes = count
-        self.restarts = {n: self.restarts.get(n, [0, 0]) for n in range(1, count + 1)}
 
 
 class Chaos:
@@ -68,16 +42,11 @@ class Chaos:
         """How often the supervisor was killed."""
         self.ports: set[int] = set()
         self.supervisor = 0
-        self.services: dict[str, Model] = {}
+        self.expected = Expected()
+        self.services = self.expected.services
+        self.commands = Commands(self.chance, self.expected, self.write_config)
         self._begun = time.monotonic()
         self._base = 0
-        for name, model in {
-            "held": Model("held", 2), "http": Model("http", 2), "worker": Model("plain", 2, ("held",)),
-            "deaf": Model("deaf", 1), "forker": Model("forker", 1, ("http",)), "once": Model("once", 1),
-        }.items():  # fmt: skip
-            model.configured = model.processes
-            model.resize(model.processes)
-            self.services[name] = model
 
     # What is done
 
@@ -97,8 +66,10 @@ class Chaos:
     def actions(self) -> dict[Callable[[], None], int]:
         """All of them, with their weights."""
         return {
-            self.kill_children: 8, self.kill_supervisor: 4, self.kill_supervisor_amid: 8, self.scale: 5,
-            self.restart: 3, self.roll: 4, self.stop_some: 4, self.start_some: 5, self.change: 4,
+            self.kill_children: 8, self.kill_supervisor: 4, self.kill_supervisor_amid: 8,
+            partial(self.obey, self.commands.scale): 5, partial(self.obey, self.commands.restart): 3,
+            partial(self.obey, self.commands.roll): 4, partial(self.obey, self.commands.stop): 4,
+            partial(self.obey, self.commands.start): 5, partial(self.obey, self.commands.change): 4,
             self.add_or_remove: 3, self.break_config: 3, self.never_ready: 2, self.flood: 4,
             self.run_again: 1, self.begin_anew: 1,
         }  # fmt: skip
@@ -135,7 +106,7 @@ class Chaos:
 
     def kill_supervisor_amid(self) -> None:
         """Kill it in the middle of a command; run; give the command again."""
-        words, models, then = self.some_command()
+        words, models, then = self.commands.any()
         delay = self.chance.random() * 0.8
         self.note(f"{' '.join(words)}, and SIGKILL to the supervisor after {delay:.3f} s")
         worker = threading.Thread(target=self.ampzero, args=words)
@@ -153,36 +124,13 @@ class Chaos:
         self.must(self.ampzero(*words), " ".join(words))
         then()
 
-    def scale(self) -> None:
-        """Another number of processes."""
-        self.obey(*self.scale_command())
-
-    def restart(self) -> None:
-        """Stop and start a service, or one process of it."""
-        self.obey(*self.restart_command())
-
-    def roll(self) -> None:
-        """A rolling restart; where the socket is held, no connection fails."""
-        self.obey(*self.roll_command())
-
-    def stop_some(self) -> None:
-        """Stop a service, or all that need it first."""
-        self.obey(*self.stop_command())
-
-    def start_some(self) -> None:
-        """Start a service and what it needs."""
-        self.obey(*self.start_command())
-
-    def change(self) -> None:
-        """Change the environment of a service and reload."""
-        self.obey(*self.change_command())
-
-    def obey(self, words: tuple[str, ...], models: list[Model], then: Callable[[], None]) -> None:
-        """Give a command, which must succeed; `then` is what it does to the model."""
+    def obey(self, draw: Callable[[], Command]) -> None:
+        """Give a command, which must succeed. In a rolling restart of `held` no connection fails."""
+        words, _, then = draw()
         self.note(" ".join(words))
         held = self.services["held"]
         if words[:2] == ("restart", "--rolling") and words[-1] == "held" and held.wanted and held.processes:
-            with self.load() as failures:
+            with Load(self.socket) as failures:
                 self.must(self.ampzero(*words), " ".join(words))
             if failures:
                 raise Broken(f"{len(failures)} connections failed in a rolling restart: {failures[:3]}")
@@ -190,57 +138,14 @@ class Chaos:
             self.must(self.ampzero(*words), " ".join(words))
         then()
 
-    def some_command(self) -> tuple[tuple[str, ...], list[Model], Callable[[], None]]:
-        """Any of the commands that change something."""
-        return self.chance.choice(
-            [self.scale_command, self.restart_command, self.roll_command, self.stop_command,
-             self.start_command, self.change_command]
-        )()  # fmt: skip
-
-    def scale_command(self) -> tuple[tuple[str, ...], list[Model], Callable[[], None]]:
-        name = self.chance.choice(["held", "http", "worker", "deaf"])
-        count = self.chance.randint(0, MOST)
-        model = self.services[name]
-        return ("scale", f"{name}={count}"), [model], lambda: model.resize(count)
-
-    def restart_command(self) -> tuple[tuple[str, ...], list[Model], Callable[[], None]]:
-        name = self.pick_service()
-        return ("restart", name), self.family(name), lambda: self.want(name)
-
-    def roll_command(self) -> tuple[tuple[str, ...], list[Model], Callable[[], None]]:
-        name = self.chance.choice(["held", "held", self.pick_service()])
-        return ("restart", "--rolling", name), [self.services[name]], lambda: None
-
-    def stop_command(self) -> tuple[tuple[str, ...], list[Model], Callable[[], None]]:
-        name = self.pick_service()
-        model = self.services[name]
-
-        def then() -> None:
-            model.wanted = False
-
-        return ("stop", name), [model], then
-
-    def start_command(self) -> tuple[tuple[str, ...], list[Model], Callable[[], None]]:
-        stopped = [name for name, model in self.services.items() if not model.wanted]
-        name = self.chance.choice(stopped or list(self.services))
-        return ("start", name), self.family(name), lambda: self.want(name)
-
-    def change_command(self) -> tuple[tuple[str, ...], list[Model], Callable[[], None]]:
-        model = self.services[self.pick_service()]
-        model.generation += 1
-        self.write_config()
-        return ("reload",), [model], lambda: None
-
     def add_or_remove(self) -> None:
         """A service comes or goes."""
         if "extra" in self.services:
             del self.services["extra"]
         else:
-            self.services["extra"] = Model("plain", 0, ("http",))
-            self.services["extra"].resize(self.chance.randint(1, 2))
-            self.services["extra"].configured = self.services["extra"].processes
+            self.services["extra"] = Model("plain", self.chance.randint(1, 2), ("http",))
         self.write_config()
-        self.obey(("reload",), [], lambda: self.want("extra") if "extra" in self.services else None)
+        self.obey(lambda: (("reload",), [], self.expected.want_extra))
 
     def break_config(self) -> None:
         """A reload of a wrong file changes nothing."""
@@ -328,7 +233,12 @@ class Chaos:
 
         def settled() -> bool:
             try:
-                found[:] = self.differences(self.status())
+                status = self.status()
+                self.supervisor = status["supervisor"]["pid"]
+                self.ports.update(
+                    port for each in status["services"] for one in each["processes"] for port in one["ports"]
+                )
+                found[:] = self.expected.differences(status)
             except (AmpzeroError, OSError) as error:
                 found[:] = [f"no status: {error}"]
             return not found
@@ -346,32 +256,6 @@ class Chaos:
             if not wait_for(well, step=0.1):
                 self.fail_on(found)
             self.fail_on([*checks.tracebacks(Path(status["var"])), *self.leaks(status)])
-
-    def differences(self, status: dict[str, Any]) -> Iterator[str] | list[str]:
-        """Where the status is not as the model."""
-        found = []
-        self.supervisor = status["supervisor"]["pid"]
-        services = {service["name"]: service for service in status["services"]}
-        if services.keys() != self.services.keys():
-            found.append(f"services {list(services)}, not {list(self.services)}")
-        for name, model in self.services.items():
-            processes = {p["number"]: p for p in services.get(name, {}).get("processes", [])}
-            if sorted(processes) != sorted(model.restarts):
-                found.append(f"{name} has processes {sorted(processes)}, not {sorted(model.restarts)}")
-            for number, process in processes.items():
-                up = ("completed",) if model.kind == "once" else ("ready",)
-                state = process["state"]
-                if state not in (up if model.wanted else ("stopped",)):
-                    found.append(f"{name}.{number} is {state} ({process['reason']}), wanted: {model.wanted}")
-                low, high = model.restarts.get(number, [0, 0])
-                if not low <= process["restarts"] <= high:
-                    found.append(f"{name}.{number} restarted {process['restarts']} times, not {low}..{high}")
-                self.ports.update(process["ports"])
-                if process["pid"]:
-                    wanted = f"GENERATION={model.generation}".encode()
-                    if wanted not in tree.environ(process["pid"]):
-                        found.append(f"{name}.{number} is not of {wanted.decode()}")
-        return found
 
     def leaks(self, status: dict[str, Any]) -> list[str]:
         """Descriptors of the supervisor that no process accounts for."""
@@ -391,31 +275,13 @@ class Chaos:
 
     def write_config(self, bad: str = "") -> None:
         """amprun.yaml as the model is; `bad` never becomes ready."""
-        text = f"{self.head()}services:\n"
-        for name, model in self.services.items():
-            command = "'true'" if model.kind == "once" else f"{self.python} {APP} {model.kind}"
-            ready = "" if model.kind == "once" else ", ready: {log: '^up$', deadline: 30s}"
-            if bad == name:
-                ready = ", ready: {log: '^up$', deadline: 0.7s}"
-            policy = "on-failure" if model.kind == "once" else "always"
-            more = {"http": ", port: auto", "held": f", listen: 'unix:{self.socket}'"}.get(name, "")
-            bad_word = ", BAD: 1" if bad == name else ""
-            text += (
-                f"  {name}: {{command: {command}, processes: {model.configured}{ready}{more}, "
-                f"depends_on: [{', '.join(model.needs)}], env: {{GENERATION: {model.generation}{bad_word}}}, "
-                f"stop: {{timeout: 0.5s}}, "
-                f"restart: {{policy: {policy}, max: 0.5s, give_up: {{times: 1000}}}}}}\n"
-            )
-        (self.one.folder / "amprun.yaml").write_text(text)
+        services = self.expected.config(self.python, self.socket, bad)
+        (self.one.folder / "amprun.yaml").write_text(f"{self.head()}services:\n{services}")
 
     @property
     def socket(self) -> Path:
         """Where `held` answers."""
         return self.one.folder / "held.sock"
-
-    def load(self) -> Load:
-        """Connections to `held`, one after the other, while it is entered."""
-        return Load(self.socket)
 
     def ampzero(self, command: str, *words: str) -> Result:
         """`ampzero COMMAND FOLDER WORDS`."""
@@ -445,10 +311,6 @@ class Chaos:
             for p in s["processes"] if p["pid"]
         ]  # fmt: skip
 
-    def pick_service(self) -> str:
-        """Any service that runs on."""
-        return self.chance.choice([name for name in self.services if name != "once"])
-
     def pick_process(self) -> tuple[str, int, int] | None:
         """A process that is ready: its service, number, pid."""
         found = [
@@ -461,15 +323,6 @@ class Chaos:
         """One more restart of a process."""
         for side in (0, 1):
             self.services[name].restarts[number][side] += 1
-
-    def family(self, name: str) -> list[Model]:
-        """A service and those that it needs."""
-        return [self.services[each] for each in (name, *self.services[name].needs)]
-
-    def want(self, name: str) -> None:
-        """It was started, and what it needs with it."""
-        for model in self.family(name):
-            model.wanted = True
 
     def kill_now(self) -> None:
         """SIGKILL to the supervisor."""
@@ -508,37 +361,3 @@ class Chaos:
         self.one.end()
         if self.supervisor and alive(self.supervisor):
             kill(self.supervisor)
-
-
-class Load:
-    """A client that connects again and again; entering gives the list of what failed."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._over = threading.Event()
-        self._failures: list[str] = []
-        self._thread = threading.Thread(target=self._work)
-
-    def __enter__(self) -> list[str]:
-        self._thread.start()
-        return self._failures
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join(60)
-
-    def _work(self) -> None:
-        while not self._over.is_set():
-            try:
-                with socket.socket(socket.AF_UNIX) as caller:
-                    caller.settimeout(30)
-                    caller.connect(str(self._path))
-                    said = b""
-                    while block := caller.recv(100):
-                        said += block
-                    if said != b"well\n":
-                        self._failures.append(f"answer {said!r}")
-            except OSError as error:
-                self._failures.append(str(error))
-            with suppress(OSError):
-                time.sleep(0.002)

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from chaos_support import Broken, Chaos
+from chaos_model import Broken
+from chaos_support import Chaos
 from running_support import Running
 
 MakeRunning = Callable[..., Running]
