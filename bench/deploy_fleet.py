@@ -32,7 +32,7 @@ RESULTS = Path(__file__).parent / "FLEET.md"
 COUNTS = (1, 10, 20, 50)
 LONGEST = 900.0
 LOOK = 0.05
-"""Seconds between two looks at the memory; its peak is the kernel's own, so that nothing is missed between."""
+"""Seconds between two looks at the memory; its peak is the kernel's own, so nothing is missed between."""
 HEAD = (
     "| hosts | deploy | wall | coordinator's CPU | its peak memory | bytes it sent | skew |\n"
     + "|---" * 7

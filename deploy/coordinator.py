@@ -164,8 +164,7 @@ class Coordinator:
         self._progress.step("making what must be sent")
         sent = {blob.sha256: blob for found in self.blobs(plan).values() for blob in found.values()}
         target = self._release(built.release, built.commit, plan.sequence, built.trees, sent)
-        names = [host.name for host in plan.hosts]
-        return self._deploying(fleet, target, names, plan.left_out).run()
+        return self._deploying(fleet, target, [*(host.name for host in plan.hosts), *plan.left_out]).run()
 
     def rollback(self, fleet: Fleet, wanted: str = "") -> Outcome:
         """Go back to the release `wanted`, or to the one that was healthy before.
@@ -176,13 +175,10 @@ class Coordinator:
         before = earlier.named(fleet, wanted) if wanted else earlier.before(fleet)
         target = self._known(fleet, before) if before else None
         if wanted and before is None:
-            raise MissingError(f"no host has a release {wanted!r}", "see: ampzero releases " + self._typed)
+            raise MissingError(f"no host has a release {wanted!r}", f"ampzero releases {self._typed}")
         if target is None:
-            raise MissingError(
-                "there is no earlier release to go back to", "see: ampzero releases " + self._typed
-            )
-        names, left_out = ([member.name for member in each] for each in (fleet.alive, fleet.lost))
-        return self._deploying(fleet, target, names, left_out).run()
+            raise MissingError("there is no earlier release to go back to", f"ampzero releases {self._typed}")
+        return self._deploying(fleet, target, [member.name for member in fleet.members]).run()
 
     def only_failed(self, fleet: Fleet) -> Outcome | None:
         """Bring the hosts that do not serve the newest release to it; None where all do.
@@ -234,15 +230,16 @@ class Coordinator:
         outcome.failed = {member.name: member.error for member in fleet.members if member.error}
         return outcome
 
-    def _deploying(self, fleet: Fleet, target: Release, names: Iterable[str], left_out: Iterable[str] = (),
-                   *, tells: bool = True) -> Deploying:  # fmt: skip
+    def _deploying(self, fleet: Fleet, target: Release, names: Iterable[str], *,
+                   tells: bool = True) -> Deploying:  # fmt: skip
         live = earlier.served(fleet)
         goes_back = live is not None and live.release != target.subject.release
-        chosen, said = list(names), fleet.facts
+        names, said = list(names), fleet.facts
+        here = [name for name in names if name in said]
         return Deploying(
-            fleet, self._environment, target, (*chosen, *left_out), coordinator=self._id, sign=self._sign,
-            progress=self._progress, together=self._settings.together(said, chosen) if tells else frozenset(),
-            settings=self._settings.make(said, chosen, etcd_members(fleet)) if tells else None,
+            fleet, self._environment, target, names, coordinator=self._id, sign=self._sign,
+            progress=self._progress, together=self._settings.together(said, here) if tells else frozenset(),
+            settings=self._settings.make(said, here, etcd_members(fleet)) if tells else None,
             previous=lambda: self._known(fleet, live) if live and goes_back else None,
         )  # fmt: skip
 

@@ -10,8 +10,7 @@ import shutil
 from pathlib import Path
 
 from keys.errors import TrustError
-from keys.flock import locked
-from lib.files import storage_errors, sync_folder
+from lib.files import locked, storage_errors, sync_folder
 
 DECIDED = ".moved"
 MAKING = ".moved.new"

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from keys import history, statement
 from keys.errors import HistoryError, TrustError
-from keys.flock import locked
 from keys.history import History
 from keys.hubapi import HubApi
 from keys.hubs import open_hub
@@ -21,7 +20,7 @@ from keys.lifecycle.journal import Journal
 from keys.movedfiles import DECIDED, LEAVING, MAKING, forget, settle
 from keys.statement import LIFETIME, Statement
 from lib.errors import AmpzeroError, MissingError, TakenError, UnreachableError
-from lib.files import storage_errors, sync_folder, write_atomic
+from lib.files import locked, storage_errors, sync_folder, write_atomic
 
 PARTS = (*SECRETS, "public", "operations")
 

@@ -113,6 +113,22 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the flock of the folder itself, for which others wait; no file is made, and a crash frees it.
+
+    Raises: StorageError.
+    """
+    with storage_errors(folder):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with storage_errors(folder):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 class Lock:
     """A held flock on a file. The hold is the lock, never the file's existence: a crash frees it.
 

@@ -13,9 +13,8 @@ from pathlib import Path
 
 from keys.datafolder import data_errors, data_folder, private_folder
 from keys.fields import MAX_BODY, moment
-from keys.flock import locked
 from keys.reading import read_up_to
-from lib.files import storage_errors, write_atomic
+from lib.files import locked, storage_errors, write_atomic
 
 FIRST = "first.note"
 NEWEST = "root.note"

@@ -23,7 +23,6 @@ from cryptography.hazmat.primitives.serialization import (
 from keys.datafolder import data_errors, data_folder, private_folder
 from keys.errors import TrustError
 from keys.fields import utc_now
-from keys.flock import locked
 from keys.keyfile import read
 from keys.tls.certificate import (
     alternative_names,
@@ -34,7 +33,7 @@ from keys.tls.certificate import (
     read_certificate,
 )
 from lib.errors import AmpzeroError
-from lib.files import write_atomic
+from lib.files import locked, write_atomic
 
 RENEW_BEFORE = timedelta(days=30)
 """How long before its end a CA is replaced. A leaf is renewed when a third of its life is left."""

@@ -127,13 +127,11 @@ def opened(
 
 
 def _passphrase(key: Path, file: str | None) -> str:
-    from lib.errors import MissingError, UsageError
+    from keys.reading import read_passphrase
+    from lib.errors import UsageError
 
     if file is not None:
-        path = Path(file)
-        if not path.is_file():
-            raise MissingError(f"no file {path}")
-        return path.open(errors="surrogateescape").readline(1000).rstrip("\r\n")
+        return read_passphrase(file)
     if not sys.stdin.isatty():
         raise UsageError(f"{key} is encrypted", "--passphrase-file FILE opens it where nobody can be asked")
     return str(click.prompt(f"passphrase of {key.name}", hide_input=True, err=True))

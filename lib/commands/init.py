@@ -170,7 +170,7 @@ def _ask(label: str, default: str, key: str = "") -> str:
 
 def _passphrase(file: str | None, asking: bool) -> str:
     """The passphrase for the keys; empty for none."""
-    from lib.commands.keys import new_passphrase, passphrase_in
+    from lib.commands.verbs.keyring import new_passphrase, passphrase_in
 
     if file is not None:
         return passphrase_in(Path(file))

@@ -7,9 +7,7 @@ from pathlib import Path
 import click
 
 from lib.commands.verbs import keychange, keyssh
-from lib.commands.verbs.keyring import NAME, folder_of, loaded, new_passphrase, passphrase_in
-
-__all__ = ["command", "new_passphrase", "passphrase_in"]
+from lib.commands.verbs.keyring import NAME, folder_of, loaded
 
 JSON = click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
 

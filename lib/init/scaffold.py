@@ -19,7 +19,7 @@ import msgspec
 
 from lib import envfile, loader, schema, template
 from lib.errors import MissingError, StorageError, TakenError, UsageError
-from lib.files import make_folder, storage_errors, sync_folder, write_new
+from lib.files import locked, make_folder, storage_errors, sync_folder, write_new
 from lib.init.answers import Answers, FromService
 from lib.init.git import Git
 from lib.instance import CONFIG_NAME
@@ -92,17 +92,6 @@ def staged(target: Path) -> Iterator[Path]:
     finally:
         if folder.exists():
             shutil.rmtree(folder, ignore_errors=True)
-        os.close(handle)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the flock of a folder itself; no file is made."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
         os.close(handle)
 
 

@@ -131,7 +131,7 @@ def test_nothing_imports_the_command_line_tests_or_template(path: Path) -> None:
     assert not tops(path) & {"ampzero", "tests", "bench", "instance_template"}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "lib/commands").glob("*.py")), ids=short)
+@pytest.mark.parametrize("path", sorted((ROOT / "lib/commands").rglob("*.py")), ids=short)
 def test_a_command_loads_what_it_uses_when_it_runs(path: Path) -> None:
     loaded = {name.split(".")[0] for name in imports(parse(path), only_on_import=True)}
     assert not loaded & HEAVY
