@@ -141,6 +141,7 @@ def test_killed_at_random_moments_a_move_leaves_one_set_of_keys(
     assert not list((folder / "ampnode").glob(".*"))
 
 
+@pytest.mark.timeout(300)
 def test_a_move_killed_before_each_change_of_the_disk(tmp_path: Path) -> None:
     """Every rename, link, unlink and rmtree in the folder of keys may be the last thing that is done."""
     program = tmp_path / "move.py"
@@ -148,7 +149,7 @@ def test_a_move_killed_before_each_change_of_the_disk(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     ran = subprocess.run(
         [sys.executable, str(program), str(tmp_path)], cwd=root, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(root)}, timeout=110,
+        env={**os.environ, "PYTHONPATH": str(root)}, timeout=280,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     steps, after = map(int, ran.stdout.split())

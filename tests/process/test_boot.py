@@ -29,6 +29,7 @@ pytestmark = [
         not (Path(sys.executable).parent / "supervisord").exists() and not shutil.which("supervisord"),
         reason="no supervisord",
     ),
+    pytest.mark.timeout(300),
 ]
 
 
