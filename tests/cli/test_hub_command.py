@@ -20,6 +20,8 @@ from support import Ampzero, Result
 from keys.hub import LocalHub
 from keys.identities import load_identities
 
+pytestmark = pytest.mark.timeout(300)  # many kills, one after the other
+
 ROUNDS = 16
 
 
@@ -141,7 +143,6 @@ def test_killed_at_random_moments_a_move_leaves_one_set_of_keys(
     assert not list((folder / "ampnode").glob(".*"))
 
 
-@pytest.mark.timeout(300)
 def test_a_move_killed_before_each_change_of_the_disk(tmp_path: Path) -> None:
     """Every rename, link, unlink and rmtree in the folder of keys may be the last thing that is done."""
     program = tmp_path / "move.py"
