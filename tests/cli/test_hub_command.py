@@ -20,8 +20,6 @@ from support import Ampzero, Result
 from keys.hub import LocalHub
 from keys.identities import load_identities
 
-pytestmark = pytest.mark.timeout(300)  # many kills, one after the other
-
 ROUNDS = 16
 
 

@@ -10,10 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
 from support import Ampzero, Result, wait_for
-
-pytestmark = pytest.mark.timeout(300)  # many kills, one after the other
 
 ROUNDS = 24
 

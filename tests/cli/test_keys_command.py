@@ -18,8 +18,6 @@ from support import Ampzero, Result
 
 from keys.identities import load_identities
 
-pytestmark = pytest.mark.timeout(300)  # many kills, one after the other
-
 
 class Place:
     """An instance `app` in the folder of a test."""

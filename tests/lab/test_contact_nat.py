@@ -29,7 +29,6 @@ REASON = why_not()
 pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(bool(REASON), reason=REASON),
-    pytest.mark.timeout(240),
 ]
 PORT = 8040
 

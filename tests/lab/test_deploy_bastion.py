@@ -13,7 +13,7 @@ from lab_support import MakeLab
 
 from deploy.lab import Host
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.root
 
 
 def hide(host: Host) -> None:

@@ -9,7 +9,7 @@ from deploy_trials import Trial
 
 from deploy.lab import Host
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.root
 DIST = "/opt/ampzero/dist"
 
 

@@ -28,7 +28,7 @@ from support import wait_for
 
 from deploy.lab import Host
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.root
 
 
 def slow(*values: Any) -> Any:

@@ -17,7 +17,7 @@ from support import Result, wait_for
 from deploy import keyspaceauthority
 from deploy.lab import Host
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.root
 STATE = "/opt/ampzero/var/shop/state"
 MEMBERS = ["host-1", "host-2", "host-3"]
 BEARS_ONE = {**POLICY, "min_ready": "75%"}

@@ -18,7 +18,7 @@ from support import wait_for
 
 from deploy.lab import Host
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.root
 MODULE = """
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route

@@ -11,7 +11,7 @@ from support import wait_for
 
 from deploy.lab import Host
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.root
 DIST = "/opt/ampzero/dist"
 BROKEN = "import os\nos._exit(3)\n"
 """A module that only raises is answered with an error page by ampnode; this ends its process."""

@@ -15,7 +15,7 @@ from deploy_trials import POLICY, Trial
 from fleet_support import Site, git, make_site, shared_cache
 from lab_support import MakeLab
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.root
 OLD_PYTHONS = sorted(
     path for minor in range(6, 11) for path in Path.home().glob(f".pyenv/versions/3.{minor}.*")
 )

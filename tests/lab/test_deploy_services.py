@@ -9,7 +9,7 @@ from deploy_trials import POLICY
 from fleet_support import AMPRUN, NODE, Site, ask, make_site, shared_cache
 from lab_support import MakeLab
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.root
 MODULE = """
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route

@@ -15,7 +15,7 @@ from support import wait_for
 
 from deploy.lab import Host
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.root
 ROOM = 700 * 2**20
 LARGE = 64 * 2**20
 

@@ -7,7 +7,7 @@ from deploy_trials import LONG, POLICY, Trial, attempt, reaches
 from fleet_support import Site, users
 from support import wait_for
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.root
 
 
 def test_from_a_lab_to_a_release_and_back(site: Site) -> None:

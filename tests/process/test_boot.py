@@ -29,7 +29,6 @@ pytestmark = [
         not (Path(sys.executable).parent / "supervisord").exists() and not shutil.which("supervisord"),
         reason="no supervisord",
     ),
-    pytest.mark.timeout(300),
 ]
 
 

@@ -16,7 +16,6 @@ SECONDS = 12.0
 LAST = 30
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", [1])
 def test_nothing_is_lost_or_left_in_a_storm(make_running: MakeRunning, seed: int) -> None:
     chaos = Chaos(make_running("services: {}\n"), seed, sys.executable)

@@ -23,7 +23,6 @@ from keys.operation import Operation
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx"),
-    pytest.mark.timeout(240),
 ]
 
 

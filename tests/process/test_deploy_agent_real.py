@@ -39,7 +39,6 @@ pytestmark = [
     pytest.mark.skipif(
         not shutil.which("nginx") or not shutil.which("redis-server"), reason="no nginx or redis"
     ),
-    pytest.mark.timeout(300),
 ]
 
 

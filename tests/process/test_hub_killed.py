@@ -19,8 +19,6 @@ from keys.hub.making import make
 from keys.log import checkpoint, entry, merkle
 from keys.log.proof import verify_consistency, verify_inclusion
 
-pytestmark = pytest.mark.timeout(300)  # many kills, one after the other
-
 ROOT = Path(__file__).resolve().parents[2]
 
 WORK = """

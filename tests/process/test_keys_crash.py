@@ -17,8 +17,6 @@ from keys.identities import load_identities
 from keys.tls.authority import Authority, needs_renewal
 from lib.errors import MissingError
 
-pytestmark = pytest.mark.timeout(300)  # many kills, one after the other
-
 CREATE = """
 import os, sys
 from pathlib import Path

@@ -15,8 +15,6 @@ from keys_support import KeysPlace
 from keys import history, keyfile
 from keys.lifecycle.journal import Journal
 
-pytestmark = pytest.mark.timeout(300)  # many kills, one after the other
-
 EVENTS = {"open", "os.link", "os.rename", "os.remove", "os.mkdir", "os.chmod", "sqlite3.connect"}
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 

@@ -160,7 +160,6 @@ class Clock:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_clock_that_jumps_ahead_runs_a_task_once_and_one_that_jumps_back_does_not_silence_it(
     make_running: MakeRunning, tmp_path: Path
 ) -> None:

@@ -19,7 +19,6 @@ MakeRunning = Callable[..., Running]
 
 PYTHON = sys.executable
 
-LONG = pytest.mark.timeout(300)
 """Many commands one after the other, on a machine that the test itself keeps busy."""
 
 SERVER = """
@@ -126,7 +125,6 @@ def asker(port: int, *, keep: bool) -> Callable[[], None]:
     return ask
 
 
-@LONG
 @pytest.mark.parametrize("keep", [True, False])
 def test_no_request_fails_while_a_whole_instance_changes(whole: tuple[Running, int], keep: bool) -> None:
     one, port = whole
@@ -170,7 +168,6 @@ def test_no_request_fails_while_a_whole_instance_changes(whole: tuple[Running, i
     assert one.stop().code == 0
 
 
-@LONG
 def test_the_page_answers_while_the_supervisor_is_dead_and_adopts(whole: tuple[Running, int]) -> None:
     one, port = whole
     one.start(timeout=90)
@@ -191,7 +188,6 @@ def test_the_page_answers_while_the_supervisor_is_dead_and_adopts(whole: tuple[R
     assert not any(alive(pid) for pid in pids)
 
 
-@LONG
 @pytest.mark.parametrize("address", ["tcp", "unix", "both"])
 def test_a_restart_loses_no_connection(make_running: MakeRunning, address: str) -> None:
     port = unused_port()
@@ -401,7 +397,6 @@ def poster(port: int) -> Callable[[], None]:
     return post
 
 
-@LONG
 def test_a_post_failed_when_a_scale_ended_processes_before_nginx_was_told(whole: tuple[Running, int]) -> None:
     one, port = whole
     one.start(timeout=90)
@@ -417,7 +412,6 @@ def test_a_post_failed_when_a_scale_ended_processes_before_nginx_was_told(whole:
     assert load.count > 200
 
 
-@LONG
 def test_a_post_fails_in_no_rolling_restart(whole: tuple[Running, int]) -> None:
     one, port = whole
     one.start(timeout=90)

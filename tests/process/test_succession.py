@@ -19,8 +19,6 @@ from running_support import Running, alive, wait_gone
 from support import Ampzero, Result, unused_port, wait_for
 
 MakeRunning = Callable[..., Running]
-pytestmark = pytest.mark.timeout(300)
-
 TOOL = Path(__file__).parents[2]
 PARTS = ("lib", "keys", "deploy", "instance_template", "ampzero.py")
 
