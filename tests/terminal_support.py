@@ -59,17 +59,23 @@ class Terminal:
         """Make the terminal another size."""
         self._tmux("resize-window", "-x", str(width), "-y", str(height))
 
-    def until(self, *texts: str, absent: str = "", seconds: float = 30) -> str:
-        """Wait until the screen shows all `texts` and not `absent`; the screen then."""
+    def until(self, *texts: str, seconds: float = 30) -> str:
+        """Wait until the screen shows all `texts`; the screen then."""
         seen = ""
 
         def there() -> bool:
             nonlocal seen
             seen = self.screen()
-            return all(text in seen for text in texts) and not (absent and absent in seen)
+            return all(text in seen for text in texts)
 
-        assert wait_for(there, seconds, step=0.1), f"{texts} (without {absent!r}) not on the screen:\n{seen}"
+        assert wait_for(there, seconds, step=0.1), f"{texts} not on the screen:\n{seen}"
         return seen
+
+    def until_said(self, text: str) -> None:
+        """Wait until the program has said `text`; the screen scrolls by a line when it ends."""
+        assert wait_for(lambda: text in self.history(), 30, step=0.1), (
+            f"{text!r} is not in:\n{self.history()}"
+        )
 
     def close(self) -> None:
         """End it and what runs in it."""

@@ -27,11 +27,18 @@ SERVICES = """services:
   db: {command: sleep 600}
 """
 SAYS = "services:\n  web: {command: sh say.sh}\n"
-SAY = "while :; do [ -e say ] && cat say && rm say; sleep 0.05; done\n"
-"""Prints what the test writes to the file `say`."""
+SAY = "while :; do mv say said 2>/dev/null && cat said; sleep 0.05; done\n"
+"""Prints what `say` has it say."""
 ENTITIES = """<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">
 <!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;">]><methodCall><methodName>supervisor.getPID</methodName>
 <params><param><value><string>&c;</string></value></param></params></methodCall>"""
+
+
+def say(one: Running, text: str) -> None:
+    """Have the service print `text`: it finds the whole of it, or nothing yet."""
+    whole = one.folder / "whole"
+    whole.write_text(text)
+    whole.rename(one.folder / "say")
 
 
 @pytest.fixture
@@ -181,9 +188,9 @@ def test_tail_follows(make_running: MakeRunning) -> None:
             return word in heard
 
         assert wait_for(lambda: hears(b"Ctrl-C"))
-        (one.folder / "say").write_text("first line\n")
+        say(one, "first line\n")
         assert wait_for(lambda: hears(b"first line\n")), heard
-        (one.folder / "say").write_text("zweite Zeile ü\n")
+        say(one, "zweite Zeile ü\n")
         assert wait_for(lambda: hears("zweite Zeile ü\n".encode())), heard
         assert one.stop().code == 0
     finally:
@@ -266,16 +273,16 @@ def test_tail_goes_on_where_it_was(make_running: MakeRunning) -> None:
         body = xmlrpc.client.dumps(("web", offset, length), "supervisor.tailProcessStdoutLog")
         return xmlrpc.client.loads(post(one, body.encode())[1])[0][0]
 
-    def say(text: str) -> None:
+    def said(text: str) -> None:
         lines = len(one.output("web"))
-        (one.folder / "say").write_text(text)
+        say(one, text)
         assert wait_for(lambda: len(one.output("web")) > lines)
 
-    say("one\n")
+    said("one\n")
     text, offset, missed = tail(0)
     assert (text, missed) == ("one\n", False)
     assert tail(offset)[0] == ""
-    say("two <&> \x01\n")
+    said("two <&> \x01\n")
     assert tail(offset)[0] == "two <&> ?\n"
     assert tail(0, 4) == ["> ?\n", tail(0)[1], True]
 
