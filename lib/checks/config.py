@@ -214,6 +214,10 @@ def _check_limits(limits: LimitsConfig, where: Where, fail: Fail) -> None:
         check_group(limits.group, (*where, "group"), fail)
 
 
+MOST_LISTENING = 13
+"""Addresses of one service: the supervisor keeps the descriptors 3 to 15 for their sockets."""
+
+
 def _check_listening(config: Config, fail: Fail) -> None:
     """No two may listen at the same address; the processes of one service share theirs."""
     claims = Claims()
@@ -232,6 +236,8 @@ def _check_listening(config: Config, fail: Fail) -> None:
         if given is not None and kind_of(name, service) != "command":
             kind = kind_of(name, service)
             raise fail((*here, "listen"), f"a {kind} knows itself where to listen", "remove listen", key=True)
+        if isinstance(given, list) and len(given) > MOST_LISTENING:
+            raise fail((*here, "listen"), f"{len(given)} addresses are more than {MOST_LISTENING}")
         for index, value in enumerate(given if isinstance(given, list) else [] if given is None else [given]):
             where = (*here, "listen", index) if isinstance(given, list) else (*here, "listen")
             _claim(claims, _address(value, where, fail), f"{name} (listen, {index})", where, fail)

@@ -20,15 +20,29 @@ from lib.bundled import use_bundled
 use_bundled(Path(__file__).resolve().parent.parent.parent)
 
 HANDED_DESCRIPTORS = 16
-"""Descriptors below this are kept for sockets on their way to a child."""
+"""Descriptors below this are kept, from the first moment to the last, for sockets on their way to a child."""
 
 UNUSED = ("ssl", "_hashlib")
 """OpenSSL, which asyncio and hashlib take along where it is: a fifth of our memory, for nothing that we do.
 hashlib has functions of its own; a probe of https is a program of its own (lib/https_probe.py)."""
 
 
+def keep_low_descriptors() -> int:
+    """Have something harmless at every low descriptor; the answer is one more of that kind.
+
+    Sockets that are handed to children stand there for a moment (child.py). What another thread uses must
+    never be there: libzmq ends the process when a connection of its own is suddenly another file. Hence
+    before anything else is opened: what is closed later would leave its place to such a connection.
+    """
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    while null < HANDED_DESCRIPTORS:
+        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    return null
+
+
 def main() -> int:
     """Run the plan that comes over standard input; the exit code says how it ended."""
+    null = keep_low_descriptors()
     # What is loaded stays: a look for garbage among it, every few modules, would find next to nothing.
     gc.disable()
     for name in UNUSED:
@@ -57,12 +71,7 @@ def main() -> int:
     progress = -1 if launch.foreground else channel.detach()
     channel.close()
     launch = replace(launch, progress=progress, open_files=openfiles.lower_limit(launch))
-    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.dup2(null, 0)
-    # Sockets that are handed to children stand at the first descriptors for a moment (child.py): what
-    # other threads use must not be there.
-    while null < HANDED_DESCRIPTORS:
-        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.umask(0o077)
     # The lock came from our starter, with its pid in it; from now on it is ours.
     os.ftruncate(launch.lock, 0)

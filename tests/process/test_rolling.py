@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import ssl
 import sys
@@ -46,7 +47,7 @@ while not going:
 class Load:
     """Requests from several threads until it is stopped; `errors` are those that failed."""
 
-    def __init__(self, ask: Callable[[], None], threads: int = 4) -> None:
+    def __init__(self, ask: Callable[[], object], threads: int = 4) -> None:
         self.errors: list[str] = []
         self.count = 0
         self._ask = ask
@@ -241,6 +242,25 @@ def test_a_restart_loses_no_connection(make_running: MakeRunning, address: str) 
     (one.folder / "version").write_text("4")
     kill(one.pid("web.1"), one.pid("web.2"))
     one.until(lambda: one.service("web")["state"] == "ready" and connect() == b"4")
+
+
+def test_a_supervisor_that_was_asked_while_it_handed_sockets_over_died(make_running: MakeRunning) -> None:
+    # "No such file or directory (src/epoll.cpp)": a connection of libzmq's had got a descriptor at which the
+    # sockets stand for a moment, free since the start was over.
+    one = make_running(
+        f"services:\n  web: {{command: {PYTHON} app.py, processes: 2, listen: {unused_port()},"
+        " ready: {notify: true}}\n",
+        {"app.py": SERVER, "version": "1"},
+    ).start()
+    supervisor = one.supervisor
+    with Load(one.status, threads=4) as load:
+        for _ in range(3):
+            assert one.ampzero("restart", "--rolling", one.folder, "web").code == 0
+        low = {str(Path(f"/proc/{supervisor}/fd/{number}").readlink()) for number in range(3, 16)}
+    assert not load.errors, load.errors[:3]
+    assert load.count > 20
+    assert one.supervisor == supervisor
+    assert low == {os.devnull}
 
 
 def test_without_a_socket_the_old_one_comes_back(make_running: MakeRunning) -> None:

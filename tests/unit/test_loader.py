@@ -145,6 +145,8 @@ def load(folder: Path, text: str) -> Instance:
          "1:34: services.x.port: 2 processes from there on need ports above 65535", ""),
         ("services: {nginx: , x: {command: a, listen: 8040}}",
          "1:45: services.x.listen: port 8040 is that of the instance's port", "choose another"),
+        (f"services: {{x: {{command: a, listen: {list(range(9001, 9015))}}}}}",
+         "1:36: services.x.listen: 14 addresses are more than 13", ""),
         ("services: {redis: {listen: 80}}",
          "1:20: services.redis.listen: a redis knows itself where to listen",
          "remove listen"),
