@@ -16,6 +16,9 @@ import pytest
 from running_support import Running, alive, kill, wait_gone
 from support import Ampzero, unused_port
 
+from lib import running
+from lib.whereabouts import open_running
+
 MakeRunning = Callable[..., Running]
 
 PYTHON = sys.executable
@@ -253,7 +256,7 @@ def test_a_supervisor_that_was_asked_while_it_handed_sockets_over_died(make_runn
         {"app.py": SERVER, "version": "1"},
     ).start()
     supervisor = one.supervisor
-    with Load(one.status, threads=4) as load:
+    with Load(lambda: running.status(open_running(str(one.folder))), threads=4) as load:
         for _ in range(3):
             assert one.ampzero("restart", "--rolling", one.folder, "web").code == 0
         low = {str(Path(f"/proc/{supervisor}/fd/{number}").readlink()) for number in range(3, 16)}
