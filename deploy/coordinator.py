@@ -148,7 +148,7 @@ class Coordinator:
             built.release, next_sequence(member.facts for member in fleet.alive), built.commit,
             self._environment.release.compatible, tuple(hosts),
             waves(names, self._environment.canary, together), self._environment.min_ready,
-            tuple(member.name for member in fleet.lost if member.name in (asked or {member.name})),
+            tuple(member.name for member in fleet.lost if not asked or member.name in asked),
         )  # fmt: skip
 
     def blobs(self, plan: Plan) -> dict[str, dict[str, Blob]]:

@@ -65,8 +65,8 @@ class Outcome:
 
 
 class Deploying:
-    """One deploy of a `release` to the hosts `names` of a connected `fleet`; one of them that was lost
-    already counts as failed.
+    """One deploy of a `release` to the hosts `names` of a connected `fleet`. Those of them that are lost
+    already take no part, also not in going back, but count as failed.
 
     `previous` makes the release to go back to, or None where there is none. `settings` are what hosts are
     told alone, None for what they were told already; `together` are hosts that none of may be a canary.
@@ -79,7 +79,9 @@ class Deploying:
         self._fleet = fleet
         self._environment = environment
         self._release = release
-        self._names = tuple(names)
+        wanted, here = tuple(names), {member.name for member in fleet.alive}
+        self._names = tuple(name for name in wanted if name in here)
+        self._left_out = frozenset(wanted) - here
         self._coordinator = coordinator
         self._sign = sign
         self._progress = progress
@@ -95,8 +97,7 @@ class Deploying:
         Raises: AmpzeroError where nothing was changed on any host.
         """
         outcome = Outcome(self._release.subject.release, self._release.subject.sequence, self._release.commit)
-        here = [member.name for member in self._takers(self._names)]
-        groups = waves(here, self._environment.canary, self._together)
+        groups = waves(self._names, self._environment.canary, self._together)
         self._epoch = promise(self._fleet, self._coordinator)
         self._progress.step(f"staging {outcome.release}")
         self._stage()(self._fleet, self._takers(self._names))
@@ -104,17 +105,16 @@ class Deploying:
         for number, group in enumerate(groups):
             if number:
                 self._again(group)
-            if not self._wave(group, outcome, first=not number, last=number == len(groups) - 1):
+            if not self._wave(group, outcome, last=number == len(groups) - 1):
                 self._roll_back(outcome)
                 break
-        outcome.failed = {member.name: member.error for member in self._fleet.members
-                          if member.error is not None and member.name in self._names}  # fmt: skip
+        outcome.failed = {member.name: member.error for member in self._failed() if member.error}
         self._record(outcome)
         return outcome
 
-    def _wave(self, group: tuple[str, ...], outcome: Outcome, *, first: bool, last: bool) -> bool:
+    def _wave(self, group: tuple[str, ...], outcome: Outcome, *, last: bool) -> bool:
         """Switch the hosts of a group; False where too few of them became healthy."""
-        what = "the others" if not first else "all hosts" if last else "the canary"
+        what = "the canary" if not last else "all hosts" if group == self._names else "the others"
         self._progress.step(f"preparing {what}")
         ready = prepare(
             self._fleet, self._takers(group), self._epoch, seconds(self._environment.policy.step_deadline)
@@ -143,17 +143,22 @@ class Deploying:
         wanted = set(names)
         return [member for member in self._fleet.alive if member.name in wanted]
 
+    def _failed(self) -> list[Member]:
+        """Those that will not serve the release, as it looks now."""
+        return [member for member in self._fleet.lost
+                if member.name in self._names or member.name in self._left_out]  # fmt: skip
+
     def _too_few(self) -> bool:
         """Whether more hosts failed than the policy bears."""
-        failed = sum(member.error is not None for member in self._fleet.members if member.name in self._names)
-        return failed > len(self._environment.hosts) - self._environment.min_ready
+        return len(self._failed()) > len(self._environment.hosts) - self._environment.min_ready
 
     def _too_few_well(self) -> bool:
         """Whether the release is bad on more hosts than the policy bears. One that is not heard of any more
         counts not: it knows the decision, and will finish alone; the others must not go back without it.
         """
-        failed = [member for member in self._fleet.members if member.name in self._names and member.error]
-        bad = [member for member in failed if not isinstance(member.error, UnreachableError)]
+        failed = self._failed()
+        bad = [member for member in failed if member.name in self._names
+               and not isinstance(member.error, UnreachableError)]  # fmt: skip
         return bool(bad) and len(failed) > len(self._environment.hosts) - self._environment.min_ready
 
     def _give_up_where_too_few(self) -> None:

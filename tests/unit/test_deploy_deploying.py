@@ -220,6 +220,24 @@ def test_a_host_that_was_lost_from_the_beginning_counts_among_those_that_may_fai
     assert {agent.serves for agent in site.hosts.values() if not agent.dead} == {"old"}
 
 
+def test_a_host_that_was_left_out_takes_no_part_in_going_back_and_is_not_its_reason() -> None:
+    env = environment(4, 3)
+    site = site_of(env)
+    told: list[str] = []
+
+    def refuse(op: str) -> str:
+        told.append(op)
+        return "refuses" if op == "hello" else ""
+
+    site.hosts["h0"].fails = refuse
+    site.hosts["h2"].fails = lambda op: "refuses" if op == "start" and site.hosts["h2"].sequence == 2 else ""
+    outcome = deploy(site, env)
+    assert outcome.rolled_back_to == "old"
+    assert outcome.reason == "h2: start failed"
+    assert set(outcome.failed) == {"h0", "h2"}
+    assert told == ["connect", "hello"]
+
+
 FAILURE = st.tuples(st.integers(0, 4), st.sampled_from(OPERATIONS), st.sampled_from(["dies", "refuses"]))
 
 
